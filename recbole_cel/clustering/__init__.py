@@ -1,0 +1,16 @@
+"""Which entities share a row, learned during training. Plain PyTorch."""
+
+from .objective import ModuleObjective, Objective, binary_cross_entropy, squared_error
+from .optimiser import ClusterEvent, ClusterOptimiser
+from .settings import ClusterSettings, SettingError
+
+__all__ = [
+    "ClusterEvent",
+    "ClusterOptimiser",
+    "ClusterSettings",
+    "ModuleObjective",
+    "Objective",
+    "SettingError",
+    "binary_cross_entropy",
+    "squared_error",
+]

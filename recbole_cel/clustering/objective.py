@@ -1,0 +1,106 @@
+"""What the cluster optimisation needs to know of a model and its training data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PointwiseLoss = Callable[[Tensor, Tensor], Tensor]
+"""Element-wise loss of ``(outputs, targets)``; the two broadcast against each other."""
+
+
+def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood, in nats, of 0/1 ``targets`` under logits ``outputs``."""
+    return F.softplus(outputs) - outputs * targets
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared difference of ``outputs`` and ``targets``."""
+    return (outputs - targets).square()
+
+
+class Objective(Protocol):
+    """The training loss, interaction by interaction.
+
+    Interactions are numbered ``0 .. n - 1``. One number of output decides the loss of an interaction, and the
+    outputs of two interactions do not depend on each other; the model must be in evaluation mode when
+    :meth:`outputs` runs, so that neither dropout nor batch statistics break this.
+    """
+
+    def entities(self, field: str) -> Tensor:
+        """Entity id of ``field`` in every interaction, shape ``(n,)``."""
+
+    def outputs(self, interactions: Tensor) -> Tensor:
+        """Differentiable model outputs (logits, ratings) of the numbered interactions, shape ``(B,)``."""
+
+    def targets(self, interactions: Tensor) -> Tensor:
+        """What the outputs should be, shape ``(B,)``."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Element-wise loss; broadcasts."""
+
+    def refresh(self) -> bool:
+        """Draw anew what is random in the interactions; returns whether they changed."""
+
+
+class ModuleObjective:
+    """An :class:`Objective` for a module that is called with one id tensor per field.
+
+    Args:
+        module: maps ``len(fields)`` id tensors of shape ``(B,)`` to outputs of shape ``(B,)``.
+        fields: the name of each id column.
+        columns: the id columns of the training data, each of shape ``(n,)``.
+        targets: shape ``(n,)``.
+        loss: element-wise loss.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        fields: Sequence[str],
+        columns: Sequence[Tensor],
+        targets: Tensor,
+        loss: PointwiseLoss = binary_cross_entropy,
+    ) -> None:
+        self.module = module
+        self.columns = dict(zip(fields, columns))
+        self._targets = targets
+        self._loss = loss
+
+    def entities(self, field: str) -> Tensor:
+        """Entity id of ``field`` in every interaction, shape ``(n,)``."""
+        return self.columns[field]
+
+    def outputs(self, interactions: Tensor) -> Tensor:
+        """Outputs of the module in evaluation mode, shape ``(B,)``."""
+        training = self.module.training
+        self.module.eval()
+        try:
+            outputs: Tensor = self.module(*(column[interactions] for column in self.columns.values()))
+            return outputs
+        finally:
+            self.module.train(training)
+
+    def targets(self, interactions: Tensor) -> Tensor:
+        """Targets of the numbered interactions, shape ``(B,)``."""
+        return self._targets[interactions]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Element-wise loss."""
+        return self._loss(outputs, targets)
+
+    def refresh(self) -> bool:
+        """The training data are given; nothing changes."""
+        return False
+
+
+def loss_slope(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Derivative of each interaction's loss with respect to its output, shape ``(B,)``."""
+    with torch.enable_grad():
+        leaf = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(objective.loss(leaf, targets).sum(), leaf)
+    return slope

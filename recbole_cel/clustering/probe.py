@@ -1,0 +1,88 @@
+"""How a model's output depends on an entity's own row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..embedding.clustered import ClusteredEmbedding
+from .grouping import Chunk
+from .objective import Objective
+
+
+class Probe(NamedTuple):
+    """One forward and one backward pass over the interactions of a chunk.
+
+    D is the summed width of the tables that share the field's assignment.
+
+    Attributes:
+        outputs: shape ``(B,)``.
+        targets: shape ``(B,)``.
+        jacobian: shape ``(B, D)``, derivative of each output with respect to its entity's own row.
+    """
+
+    outputs: Tensor
+    targets: Tensor
+    jacobian: Tensor
+
+
+def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk) -> Probe:
+    """Run the model on ``chunk`` and differentiate its outputs by the rows that ``tables`` returned.
+
+    Raises:
+        ValueError: if the model looks a table up other than once per interaction.
+    """
+    with ExitStack() as stack, torch.enable_grad():
+        records = [stack.enter_context(table.record()) for table in tables]
+        outputs = objective.outputs(chunk.interactions)
+        for table, record in zip(tables, records):
+            if len(record) != 1 or record[0].rows.numel() != len(outputs) * table.embedding_dim:
+                raise ValueError(
+                    f"a clustered table must be looked up once per interaction, but {len(record)} lookups of "
+                    f"shapes {[tuple(lookup.entities.shape) for lookup in record]} were made for "
+                    f"{len(outputs)} interactions"
+                )
+        leaves = [record[0].rows for record in records]
+        # Outputs do not depend on each other, so the gradient of their sum holds each one's own.
+        grads = torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)
+    parts = [
+        (torch.zeros_like(leaf) if grad is None else grad).reshape(len(outputs), -1)
+        for leaf, grad in zip(leaves, grads)
+    ]
+    return Probe(outputs.detach(), objective.targets(chunk.interactions), torch.cat(parts, dim=1))
+
+
+def shared_rows(tables: Sequence[ClusteredEmbedding]) -> Tensor:
+    """The rows of all clusters, tables side by side, shape ``(K, D)``."""
+    return torch.cat([table.weight.detach() for table in tables], dim=1)
+
+
+def is_linear_in_row(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk) -> bool:
+    """Whether the outputs are linear in the entity's row (as in FM), found by trying.
+
+    The rows are moved a long way (ten times their own size, and at least by one), where an MLP bends, and the
+    outputs are compared with what the Jacobian predicts.
+    """
+    seen = probe(objective, tables, chunk)
+    generator = torch.Generator().manual_seed(0)
+    saved = [table.weight.detach().clone() for table in tables]
+    moves = []
+    try:
+        with torch.no_grad():
+            for table in tables:
+                size = 1.0 + 10.0 * float(table.weight.abs().max())
+                step = torch.randn(table.embedding_dim, generator=generator).to(table.weight) * size
+                table.weight += step
+                moves.append(step)
+            moved = objective.outputs(chunk.interactions)
+    finally:
+        with torch.no_grad():
+            for table, rows in zip(tables, saved):
+                table.weight.copy_(rows)
+    predicted = seen.outputs + seen.jacobian @ torch.cat(moves)
+    scale = float((moved - seen.outputs).abs().max()) + float(seen.outputs.abs().max()) + 1e-6
+    return float((moved - predicted).abs().max()) <= 1e-4 * scale

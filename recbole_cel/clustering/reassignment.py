@@ -1,0 +1,107 @@
+"""Move each entity to the cluster that serves its own interactions best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..embedding.clustered import ClusteredEmbedding
+from .grouping import Chunk, InteractionsByEntity
+from .objective import Objective
+from .probe import Probe, probe, shared_rows
+
+# Bounds of memory: interactions in one pass through the model, and losses (interactions x clusters) at once.
+MAX_INTERACTIONS = 1 << 15
+MAX_LOSSES = 1 << 21
+# Differences of a summed loss below this share of it are rounding.
+ROUNDING = 1e-6
+
+
+class Reassignment(NamedTuple):
+    """What a reassignment did: entities moved, summed training loss before and after."""
+
+    moved: int
+    loss_before: float
+    loss_after: float
+
+
+def reassign(
+    objective: Objective,
+    tables: Sequence[ClusteredEmbedding],
+    index: InteractionsByEntity,
+    gain: float,
+    candidates: int,
+) -> Reassignment:
+    """Move every entity to its best cluster if its summed loss falls by more than ``gain``.
+
+    The output is taken as linear in the entity's row, so one forward and one backward pass give its loss under
+    all clusters at once, as one matrix product. With ``candidates = 0`` that decides, which is exact for models
+    that are linear in the row, such as FM. Otherwise the ``candidates`` most promising clusters are run through
+    the model and decide. Entities without interactions, and empty clusters, are left alone.
+
+    Args:
+        objective: the training loss.
+        tables: the tables that share the field's assignment.
+        index: the field's interactions.
+        gain: in units of the loss (nats for cross-entropy).
+        candidates: clusters checked exactly for each entity.
+    """
+    assignment = tables[0].assignment
+    alive = (assignment.members > 0).nonzero().squeeze(1)
+    rows = shared_rows(tables)[alive]
+    column = torch.zeros_like(assignment.members)
+    column[alive] = torch.arange(len(alive), device=alive.device)
+    entities = index.counts.nonzero().squeeze(1)
+    target = assignment(entities)
+    before = after = 0.0
+    done = 0
+    for chunk in index.chunks(entities, max(1, min(MAX_INTERACTIONS, MAX_LOSSES // len(alive)))):
+        current = column[assignment(chunk.entities)]
+        seen = probe(objective, tables, chunk)
+        losses = _linearised_losses(objective, seen, chunk, rows, current)
+        own = losses.gather(1, current.unsqueeze(1)).squeeze(1)
+        if candidates:
+            own = chunk.sum_by_entity(objective.loss(seen.outputs, seen.targets))
+            losses = _checked_losses(objective, tables, chunk, losses, current, alive, candidates)
+        best, choice = losses.min(dim=1)
+        moves = own - best > gain + ROUNDING * own.abs()
+        target[done : done + len(choice)][moves] = alive[choice[moves]]
+        done += len(choice)
+        before += float(own.double().sum())
+        after += float(torch.where(moves, best, own).double().sum())
+    changed = target != assignment(entities)
+    assignment.move(entities[changed], target[changed])
+    return Reassignment(int(changed.sum()), before, after)
+
+
+def _linearised_losses(
+    objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor
+) -> Tensor:
+    """Summed loss of each entity of the chunk under each cluster, shape ``(E, K)``."""
+    without = seen.outputs - (seen.jacobian * rows[current][chunk.owner]).sum(dim=1)
+    outputs = torch.addmm(without.unsqueeze(1), seen.jacobian, rows.T)
+    return chunk.sum_by_entity(objective.loss(outputs, seen.targets.unsqueeze(1)))
+
+
+def _checked_losses(
+    objective: Objective,
+    tables: Sequence[ClusteredEmbedding],
+    chunk: Chunk,
+    screened: Tensor,
+    current: Tensor,
+    alive: Tensor,
+    candidates: int,
+) -> Tensor:
+    """Exact losses of the most promising clusters besides the current one; infinite for all others."""
+    screened = screened.scatter(1, current.unsqueeze(1), float("inf"))
+    number = min(candidates, len(alive) - 1)
+    checked = torch.full_like(screened, float("inf"))
+    for choice in screened.topk(number, dim=1, largest=False).indices.unbind(dim=1):
+        with tables[0].assignment.provisionally(chunk.entities, alive[choice]), torch.no_grad():
+            outputs = objective.outputs(chunk.interactions)
+        exact = chunk.sum_by_entity(objective.loss(outputs, objective.targets(chunk.interactions)))
+        checked.scatter_(1, choice.unsqueeze(1), exact.unsqueeze(1))
+    return checked

@@ -1,0 +1,123 @@
+"""Split and reassignment, written to be read: one cluster, one entity and one candidate at a time.
+
+The fast implementations in ``split.py`` and ``reassignment.py`` are tested to agree with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..embedding.clustered import ClusteredEmbedding
+from .gpca import RELATIVE_VARIANCE
+from .objective import Objective
+from .reassignment import ROUNDING
+
+
+def own_gradient(
+    objective: Objective, tables: Sequence[ClusteredEmbedding], interactions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One entity's gradient with respect to its own row, summed over its interactions, and its summed loss.
+
+    Returns:
+        The gradient, tables side by side, shape ``(D,)``, float64; the loss, shape ``()``, float64.
+    """
+    recorded = [table.record() for table in tables]
+    records = [recording.__enter__() for recording in recorded]
+    outputs = objective.outputs(interactions)
+    for recording in recorded:
+        recording.__exit__(None, None, None)
+    losses = objective.loss(outputs, objective.targets(interactions))
+    rows = [record[0].rows for record in records]
+    gradients = torch.autograd.grad(losses.sum(), rows)
+    return torch.cat([g.double().sum(dim=0) for g in gradients]), losses.detach().double().sum()
+
+
+def reference_split(
+    objective: Objective,
+    tables: Sequence[ClusteredEmbedding],
+    entity_of: Tensor,
+    criterion: str = "interactions",
+    threshold: str = "zero",
+    max_splits: int = 0,
+) -> None:
+    """Split the clusters of ``tables`` in place. ``entity_of`` has shape ``(n,)``: each interaction's entity."""
+    assignment = tables[0].assignment
+    proposals = []
+    for cluster in range(assignment.max_clusters):
+        members = [int(e) for e in (assignment.clusters == cluster).nonzero()]
+        active = [e for e in members if (entity_of == e).any()]
+        if len(active) < 2:
+            continue
+        counts = [int((entity_of == e).sum()) for e in active]
+        found = [own_gradient(objective, tables, (entity_of == e).nonzero().squeeze(1)) for e in active]
+        gradients = torch.stack([gradient for gradient, _ in found])
+        loss = float(torch.stack([value for _, value in found]).sum())
+
+        centred = gradients - gradients.mean(dim=0)
+        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(active))
+        if variances[-1] <= RELATIVE_VARIANCE * gradients.square().sum(dim=1).mean():
+            continue
+        direction = vectors[:, -1]
+        if direction[direction.abs().argmax()] < 0:
+            direction = -direction
+        projections = centred @ direction
+
+        if threshold == "zero":
+            cut = 0.0
+        elif threshold == "median":
+            cut = float(projections.sort().values[(len(active) - 1) // 2])
+        else:
+            reached = 0
+            for position in projections.argsort().tolist():
+                reached += counts[position]
+                cut = float(projections[position])
+                if 2 * reached >= sum(counts):
+                    break
+
+        beyond = [e for e, p in zip(active, projections) if p > cut]
+        stay = [e for e in active if e not in beyond]
+        if not beyond or not stay:
+            continue
+        far = sum(c for e, c in zip(active, counts) if e in beyond)
+        movers = stay if far > sum(counts) - far else beyond
+        score = {
+            "interactions": sum(counts),
+            "members": len(members),
+            "loss": loss,
+            "mean_loss": loss / sum(counts),
+            "gradient_norm": float(gradients.norm(dim=1).sum()),
+        }[criterion]
+        proposals.append((-score, cluster, movers))
+
+    free = [k for k in range(assignment.max_clusters) if assignment.members[k] == 0]
+    proposals.sort(key=lambda proposal: proposal[:2])
+    for (_, parent, movers), child in zip(proposals[: max_splits or None], free):
+        assignment.move(torch.tensor(movers), torch.full((len(movers),), child))
+        with torch.no_grad():
+            for table in tables:
+                table.weight[child] = table.weight[parent]
+
+
+def reference_reassign(
+    objective: Objective, tables: Sequence[ClusteredEmbedding], entity_of: Tensor, gain: float
+) -> None:
+    """Move every entity to its best cluster, in place, by running the model for every entity and cluster."""
+    assignment = tables[0].assignment
+    alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
+    targets = assignment.clusters.long()
+    for entity in entity_of.unique():
+        interactions = (entity_of == entity).nonzero().squeeze(1)
+        losses = {}
+        for cluster in alive:
+            one = entity.unsqueeze(0)
+            with assignment.provisionally(one, torch.tensor([cluster])), torch.no_grad():
+                outputs = objective.outputs(interactions)
+            losses[cluster] = float(objective.loss(outputs, objective.targets(interactions)).sum())
+        own = losses[int(targets[entity])]
+        best = min(losses, key=lambda k: (losses[k], k))
+        if own - losses[best] > gain + ROUNDING * abs(own):
+            targets[entity] = best
+    assignment.move(torch.arange(len(targets)), targets)

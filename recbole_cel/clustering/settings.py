@@ -1,0 +1,128 @@
+"""Options of the cluster optimisation, declared once with their help and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+SPLIT_CRITERIA = ("interactions", "members", "loss", "mean_loss", "gradient_norm")
+SPLIT_THRESHOLDS = ("zero", "median", "data_median")
+
+
+class SettingError(ValueError):
+    """An option has a value that it cannot have.
+
+    Attributes:
+        name: the option.
+        reason: what is wrong and what would be right.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}")
+        self.name = name
+        self.reason = reason
+
+
+def option(default: Any, help: str, want: str, ok: Callable[[Any], bool]) -> Any:
+    """A dataclass field with its help text, the values it takes in words, and the check of a value."""
+    return field(default=default, metadata={"help": help, "want": want, "ok": ok})
+
+
+def is_int(value: object, low: int) -> bool:
+    """Whether ``value`` is an integer (and no bool) of at least ``low``."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def is_number(value: object, low: float, *, open: bool = False) -> bool:
+    """Whether ``value`` is a finite number at or above ``low`` (strictly above if ``open``)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return (low < value if open else low <= value) and value < float("inf")
+
+
+def is_bool(value: object) -> bool:
+    """Whether ``value`` is a bool."""
+    return isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How clusters are split, reassigned and personalised. Intervals are counted in epochs.
+
+    Raises:
+        SettingError: if an option is out of its range.
+    """
+
+    initial_clusters: int = option(
+        1,
+        "clusters per field at the start; entity e starts in cluster e mod this number",
+        "an integer >= 1",
+        lambda v: is_int(v, 1),
+    )
+    split_interval: float = option(
+        1.0,
+        "epochs between two split events; fractions are allowed",
+        "a number > 0",
+        lambda v: is_number(v, 0, open=True),
+    )
+    split_count: int = option(
+        0,
+        "clusters split in one event, best by the criterion first; 0 splits every cluster that can be split",
+        "an integer >= 0",
+        lambda v: is_int(v, 0),
+    )
+    split_criterion: str = option(
+        "interactions",
+        "which clusters are split first: most training interactions, most members, largest summed loss, "
+        "largest mean loss, largest gradient norm",
+        f"one of {', '.join(SPLIT_CRITERIA)}",
+        lambda v: v in SPLIT_CRITERIA,
+    )
+    split_threshold: str = option(
+        "zero",
+        "where a cluster is cut along its first principal component: at zero, at the median member, or at "
+        "the member that halves the interactions",
+        f"one of {', '.join(SPLIT_THRESHOLDS)}",
+        lambda v: v in SPLIT_THRESHOLDS,
+    )
+    reassign_interval: float = option(
+        1.0,
+        "epochs between two reassignments; fractions are allowed, 0 switches reassignment off",
+        "a number >= 0",
+        lambda v: is_number(v, 0),
+    )
+    reassign_gain: float = option(
+        0.5,
+        "an entity moves only if the summed loss of its interactions falls by more than this",
+        "a number >= 0",
+        lambda v: is_number(v, 0),
+    )
+    reassign_candidates: int = option(
+        3,
+        "how many clusters are checked exactly for each entity where the model is not linear in the entity's "
+        "row; 0 trusts the linearised losses",
+        "an integer >= 0",
+        lambda v: is_int(v, 0),
+    )
+    gradient_averaging: bool = option(
+        False, "divide the gradient of a shared row by its cluster's members", "True or False", is_bool
+    )
+    personalisation: bool = option(
+        False,
+        "give every entity an own row, pulled to its cluster's row; costs the memory of a full table",
+        "True or False",
+        is_bool,
+    )
+    personalisation_start: float = option(
+        10.0,
+        "epoch from which own rows are trained; clusters stay as they are from then on",
+        "a number >= 0",
+        lambda v: is_number(v, 0),
+    )
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if not spec.metadata["ok"](value):
+                raise SettingError(spec.name, f"must be {spec.metadata['want']}, got {value!r}")

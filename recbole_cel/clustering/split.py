@@ -1,0 +1,178 @@
+"""Split clusters in two along the first principal component of their members' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..embedding.assignment import ClusterAssignment
+from ..embedding.clustered import ClusteredEmbedding
+from .gpca import Cuts, fit_cuts
+from .grouping import InteractionsByEntity
+from .objective import Objective, loss_slope
+from .probe import probe
+
+# Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers in the gradients
+# held at once. A cluster with more members than fit finds its cut from a random sample of that many.
+MAX_INTERACTIONS = 1 << 15
+MAX_GRADIENT_NUMBERS = 1 << 21
+
+
+class Proposal(NamedTuple):
+    """How every cluster of a field would be cut, found in one pass over its interactions.
+
+    Attributes:
+        beyond: shape ``(N,)``, bool, entities beyond their cluster's cut.
+        interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
+        loss: shape ``(K,)``, summed training loss of these.
+        gradient_norm: shape ``(K,)``, summed over members, the norm of each one's own gradient.
+    """
+
+    beyond: Tensor
+    interactions: Tensor
+    loss: Tensor
+    gradient_norm: Tensor
+
+
+class Split(NamedTuple):
+    """Clusters that were split: ``children[i]`` took ``moved`` entities over from ``parents[i]``."""
+
+    parents: Tensor
+    children: Tensor
+    moved: int
+
+
+def propose_split(
+    objective: Objective,
+    tables: Sequence[ClusteredEmbedding],
+    index: InteractionsByEntity,
+    threshold: str,
+    generator: torch.Generator,
+    *,
+    max_members: int | None = None,
+) -> Proposal:
+    """Cut every cluster that has two members with interactions; each interaction is visited once.
+
+    Args:
+        objective: the training loss.
+        tables: the tables that share the field's assignment.
+        index: the field's interactions.
+        threshold: see :func:`~.gpca.fit_cuts`.
+        generator: draws the sample in clusters of more than ``max_members`` members.
+        max_members: members whose gradients are held at once; the default bounds the memory at 16 MB.
+    """
+    assignment = tables[0].assignment
+    width = sum(table.embedding_dim for table in tables)
+    max_members = max_members or max(2, MAX_GRADIENT_NUMBERS // width)
+    beyond = torch.zeros(assignment.num_entities, dtype=torch.bool, device=index.counts.device)
+    loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
+    norm = torch.zeros_like(loss)
+    interactions = torch.zeros_like(assignment.members)
+
+    def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk in index.chunks(entities, MAX_INTERACTIONS):
+            seen = probe(objective, tables, chunk)
+            slope = loss_slope(objective, seen.outputs, seen.targets)
+            gradients = chunk.sum_by_entity((slope.unsqueeze(1) * seen.jacobian).double())
+            losses = objective.loss(seen.outputs, seen.targets).double()
+            clusters = assignment(chunk.entities)
+            loss.index_add_(0, clusters, chunk.sum_by_entity(losses))
+            norm.index_add_(0, clusters, gradients.norm(dim=1))
+            interactions.index_add_(0, clusters, index.counts[chunk.entities])
+            yield chunk.entities, gradients
+
+    for members, sample in _batches(assignment, index, max_members, generator):
+        gradients = torch.cat([part for _, part in gradients_of(members[:sample])])
+        clusters = assignment(members[:sample])
+        present, groups = clusters.unique_consecutive(return_inverse=True)
+        cuts = fit_cuts(gradients, index.counts[members[:sample]], groups, len(present), threshold)
+        beyond[members[:sample]] = cuts.beyond(gradients, groups)
+        for entities, gradients in gradients_of(members[sample:]):
+            beyond[entities] = _beyond_single(cuts, gradients)
+    return Proposal(beyond, interactions, loss, norm)
+
+
+def _beyond_single(cuts: Cuts, gradients: Tensor) -> Tensor:
+    return cuts.beyond(gradients, torch.zeros(len(gradients), dtype=torch.int64, device=gradients.device))
+
+
+def _batches(
+    assignment: ClusterAssignment, index: InteractionsByEntity, max_members: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, int]]:
+    """Yield entities, cluster after cluster, and how many of them find the cuts.
+
+    A batch is either some whole clusters, of fewer than twice ``max_members`` members, which all find the cuts;
+    or a single larger cluster in random order, of which the first ``max_members`` find it.
+    """
+    entities = index.counts.nonzero().squeeze(1)
+    active = torch.bincount(assignment(entities), minlength=assignment.max_clusters)
+    entities = entities[active[assignment(entities)] >= 2]
+    if not len(entities):
+        return
+    if int(active.max()) > max_members:
+        shuffle = torch.randperm(len(entities), generator=generator).to(entities.device)
+        entities = entities[shuffle]
+    entities = entities[assignment(entities).argsort(stable=True)]
+    sizes = active[active >= 2]
+    starts = sizes.cumsum(0) - sizes
+    large = sizes > max_members
+    opens = torch.ones_like(large)
+    opens[1:] = (starts[1:] // max_members != starts[:-1] // max_members) | large[1:] | large[:-1]
+    bounds = [*starts[opens].tolist(), len(entities)]
+    for (first, last), single in zip(zip(bounds, bounds[1:]), large[opens].tolist()):
+        yield entities[first:last], max_members if single else last - first
+
+
+def apply_split(
+    proposal: Proposal,
+    tables: Sequence[ClusteredEmbedding],
+    index: InteractionsByEntity,
+    criterion: str,
+    max_splits: int = 0,
+) -> Split:
+    """Split the best clusters by ``criterion`` into the ids that are free, best first, lowest id on a tie.
+
+    Of the two children, the one with fewer interactions takes the new id. Entities without interactions have
+    no gradient and stay where they are. Both children start at the parent's row, so no loss changes.
+
+    Args:
+        proposal: where to cut.
+        tables: the tables that share the field's assignment.
+        index: the field's interactions.
+        criterion: ``interactions``, ``members``, ``loss``, ``mean_loss`` or ``gradient_norm``.
+        max_splits: at most so many splits; 0 means as many as there are free ids.
+    """
+    assignment = tables[0].assignment
+    num_clusters = assignment.max_clusters
+    entities = index.counts.nonzero().squeeze(1)
+    clusters, counts = assignment(entities), index.counts[entities]
+    beyond = proposal.beyond[entities]
+
+    interactions = proposal.interactions
+    far = torch.zeros_like(interactions).index_add_(0, clusters, counts * beyond)
+    scores = {
+        "interactions": interactions,
+        "members": assignment.members,
+        "loss": proposal.loss,
+        "mean_loss": proposal.loss / interactions.clamp(min=1),
+        "gradient_norm": proposal.gradient_norm,
+    }[criterion]
+    # Every entity counted has an interaction, so both sides have members exactly if both have interactions.
+    splittable = ((far > 0) & (far < interactions)).nonzero().squeeze(1)
+    free = (assignment.members == 0).nonzero().squeeze(1)
+    number = min(len(splittable), len(free), max_splits or num_clusters)
+    parents = splittable[scores[splittable].argsort(descending=True, stable=True)[:number]]
+    children = free[:number]
+
+    child_of = torch.full_like(assignment.members, -1)
+    child_of[parents] = children
+    flip = far > interactions - far
+    moving = (child_of[clusters] >= 0) & (beyond ^ flip[clusters])
+    assignment.move(entities[moving], child_of[clusters[moving]])
+    with torch.no_grad():
+        for table in tables:
+            table.weight[children] = table.weight[parents]
+    return Split(parents, children, int(moving.sum()))

@@ -1,0 +1,127 @@
+"""An embedding whose rows are shared by the members of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .assignment import ClusterAssignment
+
+
+class Lookup(NamedTuple):
+    """One lookup seen by :meth:`ClusteredEmbedding.record`.
+
+    ``rows`` has shape ``(*entities.shape, d)``, holds the embeddings that were returned, and is a leaf of the
+    graph: the gradient of a loss with respect to it is the gradient for each entity's *own* embedding.
+    """
+
+    entities: Tensor
+    rows: Tensor
+
+
+class ClusteredEmbedding(nn.Module):
+    """Drop-in for ``nn.Embedding`` with K shared rows in place of N.
+
+    The embedding of entity ``e`` is ``weight[assignment(e)]``, plus ``personal[e]`` with personalisation.
+
+    Args:
+        assignment: which cluster each entity belongs to; tables of one field share one object.
+        embedding_dim: size d of a row.
+        std: standard deviation of the initial rows. Clusters that do not exist yet stay at zero: a split
+            copies the parent's row into them.
+        gradient_averaging: divide the gradient of a shared row by the cluster's number of members (Chen et
+            al., WWW 2023), so that large clusters do not take larger steps under plain SGD.
+        personalisation: give every entity an own row of shape ``(N, d)``, the offset from its cluster's row.
+            It starts at zero and takes no gradient before :meth:`start_personalisation`.
+
+    Shapes:
+        ``(*)`` integer entity ids in, ``(*, d)`` out.
+
+    Example:
+        >>> table = ClusteredEmbedding(ClusterAssignment(num_entities=1000, max_clusters=8), embedding_dim=4)
+        >>> table(torch.tensor([[1, 2, 3], [4, 5, 999]])).shape
+        torch.Size([2, 3, 4])
+        >>> table.weight.shape
+        torch.Size([8, 4])
+    """
+
+    def __init__(
+        self,
+        assignment: ClusterAssignment,
+        embedding_dim: int,
+        *,
+        std: float = 0.01,
+        gradient_averaging: bool = False,
+        personalisation: bool = False,
+    ) -> None:
+        super().__init__()
+        self.assignment = assignment
+        self.num_embeddings = assignment.num_entities
+        self.embedding_dim = embedding_dim
+        self.gradient_averaging = gradient_averaging
+        self.weight = nn.Parameter(torch.zeros(assignment.max_clusters, embedding_dim))
+        self.personal: nn.Parameter | None = None
+        if personalisation:
+            rows = torch.zeros(assignment.num_entities, embedding_dim)
+            self.personal = nn.Parameter(rows, requires_grad=False)
+        self._recorded: list[Lookup] | None = None
+        exists = (assignment.members > 0).unsqueeze(1)
+        with torch.no_grad():
+            self.weight.normal_(0.0, std).mul_(exists)
+
+    def forward(self, entities: Tensor) -> Tensor:
+        """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
+        clusters = self.assignment(entities)
+        rows = F.embedding(clusters, self.weight)
+        if self.gradient_averaging and rows.requires_grad:
+            rows = _ScaleGradient.apply(rows, 1.0 / self.assignment.members[clusters].unsqueeze(-1))
+        if self.personal is not None:
+            rows = rows + F.embedding(entities, self.personal)
+        if self._recorded is not None:
+            rows = rows.detach().requires_grad_()
+            self._recorded.append(Lookup(entities, rows))
+        return rows
+
+    @contextmanager
+    def record(self) -> Iterator[list[Lookup]]:
+        """Collect the lookups made within the block, each cut off from ``weight`` and made a leaf."""
+        self._recorded = []
+        try:
+            yield self._recorded
+        finally:
+            self._recorded = None
+
+    def start_personalisation(self) -> None:
+        """Let the optimiser train the entities' own rows from now on."""
+        if self.personal is not None:
+            self.personal.requires_grad_(True)
+
+    def personalisation_penalty(self) -> Tensor:
+        """Sum over entities of the squared distance of their own row to their cluster's, shape ``()``."""
+        if self.personal is None:
+            return self.weight.new_zeros(())
+        return self.personal.square().sum()
+
+    def extra_repr(self) -> str:
+        """Sizes, for ``print(model)``."""
+        own = ", personalisation=True" if self.personal is not None else ""
+        return f"{self.num_embeddings}, {self.embedding_dim}{own}"
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity forward; the gradient times ``scale`` backward."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return rows.view_as(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (scale,) = ctx.saved_tensors
+        return grads[0] * scale, None

@@ -1,0 +1,47 @@
+"""What an embedding strategy is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import nn
+
+from ..clustering import ClusterSettings
+
+
+class EmbeddingStrategy(ABC):
+    """Makes the tables of one entity field, in place of full ones.
+
+    A model may have several tables for a field (latent rows, first-order weights); what is stored per entity,
+    such as an assignment, they share through this object.
+
+    Args:
+        num_entities: number of entities N of the field.
+        num_rows: the budget, in rows.
+        settings: options of the strategies.
+
+    Attributes:
+        name: the value of ``embedding_strategy`` in a configuration.
+        tables: the tables made so far.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
+        self.num_entities = num_entities
+        self.num_rows = num_rows
+        self.settings = settings
+        self.tables: list[nn.Module] = []
+
+    def table(self, embedding_dim: int, std: float) -> nn.Module:
+        """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out.
+
+        ``std`` is the standard deviation of the initial embeddings.
+        """
+        table = self._make_table(embedding_dim, std)
+        self.tables.append(table)
+        return table
+
+    @abstractmethod
+    def _make_table(self, embedding_dim: int, std: float) -> nn.Module: ...

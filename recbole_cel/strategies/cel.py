@@ -1,0 +1,29 @@
+"""Clustered Embedding Learning: K shared rows, and a learned assignment of entities to them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..clustering import ClusterSettings
+from ..embedding import ClusterAssignment, ClusteredEmbedding
+from .base import EmbeddingStrategy
+
+
+class ClusteredStrategy(EmbeddingStrategy):
+    """All tables of the field share one :class:`~..embedding.ClusterAssignment`."""
+
+    name = "cel"
+
+    def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
+        super().__init__(num_entities, num_rows, settings)
+        initial = min(settings.initial_clusters, num_rows)
+        self.assignment = ClusterAssignment(num_entities, num_rows, initial)
+
+    def _make_table(self, embedding_dim: int, std: float) -> nn.Module:
+        return ClusteredEmbedding(
+            self.assignment,
+            embedding_dim,
+            std=std,
+            gradient_averaging=self.settings.gradient_averaging,
+            personalisation=self.settings.personalisation,
+        )

@@ -1,0 +1,17 @@
+"""The simplest rival at the same size: entities share a row by their id modulo the number of rows."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..embedding import ModuloHashEmbedding
+from .base import EmbeddingStrategy
+
+
+class ModuloHashStrategy(EmbeddingStrategy):
+    """Row ``id % num_rows`` in every table."""
+
+    name = "modulo_hash"
+
+    def _make_table(self, embedding_dim: int, std: float) -> nn.Module:
+        return ModuloHashEmbedding(self.num_entities, embedding_dim, self.num_rows, std=std)
