@@ -1,6 +1,13 @@
 """Which entities share a row, learned during training. Plain PyTorch."""
 
-from .objective import ModuleObjective, Objective, binary_cross_entropy, squared_error
+from .objective import (
+    ModuleObjective,
+    Objective,
+    PointwiseLoss,
+    binary_cross_entropy,
+    probability_cross_entropy,
+    squared_error,
+)
 from .optimiser import ClusterEvent, ClusterOptimiser
 from .settings import ClusterSettings, SettingError
 
@@ -10,7 +17,9 @@ __all__ = [
     "ClusterSettings",
     "ModuleObjective",
     "Objective",
+    "PointwiseLoss",
     "SettingError",
     "binary_cross_entropy",
+    "probability_cross_entropy",
     "squared_error",
 ]

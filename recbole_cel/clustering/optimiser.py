@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,15 @@ from .settings import ClusterSettings
 from .split import apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Opened with what is being done and how many interactions it has; gives a function that is told of each few."""
+
+
+@contextmanager
+def no_progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show nothing."""
+    yield lambda interactions: None
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class ClusterOptimiser:
         steps_per_epoch: converts the intervals of the settings, which are counted in epochs.
         seed: of the samples that large clusters are cut by.
         on_event: called with each event.
-        progress: wraps the fields that an event works through, for a progress bar.
+        progress: shows how far an event has come.
 
     Attributes:
         steps: optimiser steps counted so far; the whole state besides the tables' own.
@@ -100,7 +110,7 @@ class ClusterOptimiser:
         optimiser: torch.optim.Optimizer | None = None,
         seed: int = 0,
         on_event: Callable[[ClusterEvent], None] = lambda event: None,
-        progress: Callable[[str, Sequence[str]], Iterable[str]] = lambda kind, fields: fields,
+        progress: Progress = no_progress,
     ) -> None:
         for name, tables in fields.items():
             if not tables or any(table.assignment is not tables[0].assignment for table in tables):
@@ -141,18 +151,18 @@ class ClusterOptimiser:
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        due: list[tuple[str, Callable[[str], ClusterEvent], list[str]]] = []
+        due: list[tuple[Callable[[str], ClusterEvent], list[str]]] = []
         if self._reassign_every and self.steps % self._reassign_every == 0:
             several = [name for name in self.fields if self._assignment(name).num_clusters > 1]
-            due.append(("reassignment", self.reassign, several))
+            due.append((self.reassign, several))
         if self.steps % self._split_every == 0:
             growing = [name for name in self.fields if self._has_free_cluster(name)]
-            due.append(("split", self.split, growing))
-        if any(names for _, _, names in due) and self.objective.refresh():
+            due.append((self.split, growing))
+        if any(names for _, names in due) and self.objective.refresh():
             self._index.clear()
         events = []
-        for kind, act, names in due:
-            for name in self._progress(kind, names) if names else ():
+        for act, names in due:
+            for name in names:
                 event = act(name)
                 events.append(event)
                 self._on_event(event)
@@ -163,7 +173,10 @@ class ClusterOptimiser:
         started, before = time.perf_counter(), self._assignment(field).num_clusters
         tables, settings, index = self.fields[field], self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
-        found = propose_split(self.objective, tables, index, settings.split_threshold, generator)
+        with self._progress(f"{field} split", len(index.order)) as advance:
+            found = propose_split(
+                self.objective, tables, index, settings.split_threshold, generator, advance=advance
+            )
         done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
         if self.optimiser is not None:
             for table in tables:
@@ -176,7 +189,8 @@ class ClusterOptimiser:
         started, before = time.perf_counter(), self._assignment(field).num_clusters
         tables, settings, index = self.fields[field], self.settings, self._index_of(field)
         candidates = 0 if self._is_linear(field) else settings.reassign_candidates
-        done = reassign(self.objective, tables, index, settings.reassign_gain, candidates)
+        with self._progress(f"{field} reassignment", len(index.order)) as advance:
+            done = reassign(self.objective, tables, index, settings.reassign_gain, candidates, advance)
         total = max(1, len(index.order))
         losses = done.loss_before / total, done.loss_after / total
         return self._event("reassignment", field, before, done.moved, *losses, started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,6 +34,7 @@ def reassign(
     index: InteractionsByEntity,
     gain: float,
     candidates: int,
+    advance: Callable[[int], object] = lambda interactions: None,
 ) -> Reassignment:
     """Move every entity to its best cluster if its summed loss falls by more than ``gain``.
 
@@ -48,6 +49,7 @@ def reassign(
         index: the field's interactions.
         gain: in units of the loss (nats for cross-entropy).
         candidates: clusters checked exactly for each entity.
+        advance: told the number of interactions done, for a progress bar.
     """
     assignment = tables[0].assignment
     alive = (assignment.members > 0).nonzero().squeeze(1)
@@ -72,6 +74,7 @@ def reassign(
         done += len(choice)
         before += float(own.double().sum())
         after += float(torch.where(moves, best, own).double().sum())
+        advance(len(chunk.interactions))
     changed = target != assignment(entities)
     assignment.move(entities[changed], target[changed])
     return Reassignment(int(changed.sum()), before, after)

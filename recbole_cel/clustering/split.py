@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,6 +53,7 @@ def propose_split(
     generator: torch.Generator,
     *,
     max_members: int | None = None,
+    advance: Callable[[int], object] = lambda interactions: None,
 ) -> Proposal:
     """Cut every cluster that has two members with interactions; each interaction is visited once.
 
@@ -63,6 +64,7 @@ def propose_split(
         threshold: see :func:`~.gpca.fit_cuts`.
         generator: draws the sample in clusters of more than ``max_members`` members.
         max_members: members whose gradients are held at once; the default bounds the memory at 16 MB.
+        advance: told the number of interactions done, for a progress bar.
     """
     assignment = tables[0].assignment
     width = sum(table.embedding_dim for table in tables)
@@ -82,6 +84,7 @@ def propose_split(
             loss.index_add_(0, clusters, chunk.sum_by_entity(losses))
             norm.index_add_(0, clusters, gradients.norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
+            advance(len(chunk.interactions))
             yield chunk.entities, gradients
 
     for members, sample in _batches(assignment, index, max_members, generator):

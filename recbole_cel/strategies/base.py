@@ -23,10 +23,12 @@ class EmbeddingStrategy(ABC):
 
     Attributes:
         name: the value of ``embedding_strategy`` in a configuration.
+        suffix: model ``X`` with this strategy is called ``X_<suffix>``.
         tables: the tables made so far.
     """
 
     name: ClassVar[str]
+    suffix: ClassVar[str]
 
     def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
         self.num_entities = num_entities

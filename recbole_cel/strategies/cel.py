@@ -13,6 +13,7 @@ class ClusteredStrategy(EmbeddingStrategy):
     """All tables of the field share one :class:`~..embedding.ClusterAssignment`."""
 
     name = "cel"
+    suffix = "CEL"
 
     def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
         super().__init__(num_entities, num_rows, settings)

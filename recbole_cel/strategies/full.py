@@ -11,6 +11,7 @@ class FullStrategy(EmbeddingStrategy):
     """Plain ``nn.Embedding`` tables; the budget is not used."""
 
     name = "full"
+    suffix = "Full"
 
     def _make_table(self, embedding_dim: int, std: float) -> nn.Module:
         table = nn.Embedding(self.num_entities, embedding_dim)

@@ -12,6 +12,7 @@ class ModuloHashStrategy(EmbeddingStrategy):
     """Row ``id % num_rows`` in every table."""
 
     name = "modulo_hash"
+    suffix = "ModuloHash"
 
     def _make_table(self, embedding_dim: int, std: float) -> nn.Module:
         return ModuloHashEmbedding(self.num_entities, embedding_dim, self.num_rows, std=std)

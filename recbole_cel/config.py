@@ -1,0 +1,130 @@
+"""RecBole's Config, which also knows our models, our properties and our options."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config as RecBoleConfig
+
+from .clustering import SettingError
+from .model import clustered_fields, full_name, get_model, split_name
+from .settings import PREFIX, CELSettings
+
+
+def properties_folder() -> Path:
+    """Our property files: inside the package in a wheel, at the top level in a checkout.
+
+    Raises:
+        FileNotFoundError: if neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "properties", package.parent / "properties"):
+        if (folder / "embedding").is_dir():
+            return folder
+    raise FileNotFoundError(f"properties/ is missing beside or inside {package}; reinstall recbole-cel")
+
+
+class Config(RecBoleConfig):
+    """As in RecBole; model names may have a strategy's suffix, and ``cel_*`` keys are checked.
+
+    Settings are read in this order, later ones winning: RecBole's properties of the base model and the data
+    set, ``properties/embedding/<strategy>.yaml``, ``properties/model/<model>.yaml``, config files,
+    ``config_dict``, command line.
+
+    Args:
+        model: name or class, as in RecBole.
+        dataset: name, as in RecBole.
+        config_file_list: YAML files.
+        config_dict: overrides.
+        command_line: whether ``--key=value`` pairs of the running program count.
+
+    Raises:
+        SettingError: at an unknown or ill-valued ``cel_*`` key, embedding strategy or model name.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        dataset: str | None = None,
+        config_file_list: list[str] | None = None,
+        config_dict: dict[str, Any] | None = None,
+        *,
+        command_line: bool = True,
+    ) -> None:
+        self._command_line = command_line
+        super().__init__(model, dataset, config_file_list, config_dict)
+        settings = CELSettings.from_config(self.final_config_dict)
+        strategy = split_name(self.model)[1]
+        if strategy is not None:
+            clustered_fields(settings, self)
+            if int(self.final_config_dict.get("nproc", 1)) > 1:
+                raise SettingError("nproc", f"must be 1 for {self.model}: it trains in one process")
+        unused = [key for key in self.external_config_dict if key.startswith(PREFIX)]
+        about_runs = {"cel_activity_edges", "cel_checkpoint_interval", "cel_resume"}
+        unused = sorted(set(unused) - about_runs)
+        if strategy is None and unused:
+            getLogger().warning(
+                f"{', '.join(unused)}: no effect on {self.model}, which has full tables; "
+                f"use --model={self.model}_CEL"
+            )
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        names = [PREFIX + name for name in CELSettings.__dataclass_fields__]
+        self.parameters["Clustered Embedding"] = ["embedding_strategy", *names]
+
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        # RecBole evaluates these strings as Python. Literals are all that a setting needs, and run no code.
+        for key, value in config_dict.items():
+            if isinstance(value, str):
+                config_dict[key] = literal(value)
+        return config_dict
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        if not self._command_line:
+            return {}
+        for argument in sys.argv[1:]:
+            if argument.startswith(f"--{PREFIX}") and argument.count("=") != 1:
+                raise SettingError(argument, "must be written as --key=value, without spaces")
+        return dict(super()._load_cmd_line())
+
+    def _get_model_and_dataset(self, model: Any, dataset: str | None) -> tuple[str, type, str]:
+        strategy = self.external_config_dict.get("embedding_strategy")
+        if model is None:
+            model = self.external_config_dict.get("model")
+        if isinstance(model, str):
+            # Checked here already: nothing may be loaded before a wrong key is found.
+            CELSettings.from_config(self.external_config_dict)
+            name = full_name(model, strategy)
+            _, _, final_dataset = super()._get_model_and_dataset(get_model(name), dataset)
+            return name, get_model(name), final_dataset
+        found: tuple[str, type, str] = super()._get_model_and_dataset(model, dataset)
+        return found
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        base, strategy = split_name(model)
+        super()._load_internal_config_dict(base, model_class, dataset)
+        if strategy is None:
+            return
+        folder = properties_folder()
+        for file in (folder / "embedding" / f"{strategy.name}.yaml", folder / "model" / f"{model}.yaml"):
+            if file.is_file():
+                self._update_internal_config_dict(str(file))
+        self.internal_config_dict["embedding_strategy"] = strategy.name
+        if self.external_config_dict.get(f"{PREFIX}compression_ratio") is not None:
+            # A ratio asked for replaces the number of clusters that the properties suggest.
+            self.internal_config_dict.pop(f"{PREFIX}max_clusters", None)
+
+
+def literal(text: str) -> Any:
+    """The Python literal that ``text`` is, also with ``true`` and ``false``; else ``text`` itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text

@@ -1,0 +1,124 @@
+"""Training data as the cluster optimisation and the checkpoints need them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction, cat_interactions
+from recbole.utils import FeatureType
+from torch import Tensor, nn
+
+from .clustering import (
+    PointwiseLoss,
+    SettingError,
+    binary_cross_entropy,
+    probability_cross_entropy,
+    squared_error,
+)
+
+LOSSES: dict[type[nn.Module], PointwiseLoss] = {
+    nn.BCEWithLogitsLoss: binary_cross_entropy,
+    nn.BCELoss: probability_cross_entropy,
+    nn.MSELoss: squared_error,
+}
+
+
+class TrainingObjective:
+    """The training loss of a RecBole model, interaction by interaction (see ``clustering.Objective``).
+
+    User and item features are looked up when a batch is made, not copied to every interaction. Where RecBole
+    draws negative items, they are drawn anew for each event.
+
+    Args:
+        model: a context-aware model; its ``loss`` says which element-wise loss counts.
+        train_data: RecBole's training data loader.
+        label_field: name of the target column.
+
+    Raises:
+        SettingError: if the model's loss is none that can be taken apart by interactions.
+    """
+
+    def __init__(self, model: Any, train_data: Any, label_field: str) -> None:
+        loss = LOSSES.get(type(getattr(model, "loss", None)))
+        if loss is None:
+            known = ", ".join(kind.__name__ for kind in LOSSES)
+            raise SettingError("model", f"{type(model).__name__} has a loss other than {known}; it cannot be clustered")
+        self._model = model
+        self._train_data = train_data
+        self._label_field = label_field
+        self._loss = loss
+        self._device = model.device
+        self._samples_negatives = train_data.neg_sample_args["distribution"] != "none"
+        self._columns: dict[str, Tensor] = {}
+        self._features: list[tuple[str, dict[str, Tensor]]] = []
+        if not self._samples_negatives:
+            dataset = train_data._dataset
+            self._columns = self._to_device(dataset.inter_feat)
+            for key, features in ((dataset.uid_field, dataset.user_feat), (dataset.iid_field, dataset.item_feat)):
+                if features is not None:
+                    self._features.append((key, self._to_device(features)))
+
+    def entities(self, field: str) -> Tensor:
+        """Entity id of ``field`` in every interaction, shape ``(n,)``."""
+        if field in self._columns:
+            return self._columns[field]
+        for key, features in self._features:
+            if field in features:
+                return features[field][self._columns[key]]
+        raise KeyError(field)
+
+    def outputs(self, interactions: Tensor) -> Tensor:
+        """Outputs of the model in evaluation mode, shape ``(B,)``."""
+        batch = {name: column[interactions] for name, column in self._columns.items()}
+        for key, features in self._features:
+            batch.update({name: column[batch[key]] for name, column in features.items()})
+        training = self._model.training
+        self._model.eval()
+        try:
+            outputs: Tensor = self._model.forward(Interaction(batch))
+            return outputs
+        finally:
+            self._model.train(training)
+
+    def targets(self, interactions: Tensor) -> Tensor:
+        """Targets of the numbered interactions, shape ``(B,)``."""
+        return self._columns[self._label_field][interactions]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Element-wise loss."""
+        return self._loss(outputs, targets)
+
+    def refresh(self) -> bool:
+        """Draw new negatives, if the training uses any."""
+        if not self._samples_negatives:
+            return False
+        numbers = torch.arange(len(self._train_data._dataset))
+        batches = [self._train_data.collate_fn(part.numpy()) for part in numbers.split(1 << 14)]
+        self._columns = self._to_device(cat_interactions(batches))
+        return True
+
+    def _to_device(self, interaction: Interaction) -> dict[str, Tensor]:
+        return {name: column.to(self._device) for name, column in interaction.interaction.items()}
+
+
+def fingerprint(dataset: Any) -> dict[str, Any]:
+    """What identifies the data that a model was trained on.
+
+    Returns:
+        Name, number of ids of every token field, number of training interactions, and a digest of all of the
+        training interactions' columns. Plain data.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(dataset.inter_feat.interaction):
+        column = dataset.inter_feat.interaction[name].contiguous()
+        digest.update(f"{name}:{column.dtype}:{tuple(column.shape)};".encode())
+        digest.update(column.view(torch.uint8).numpy().tobytes())
+    tokens = dataset.fields(ftype=[FeatureType.TOKEN, FeatureType.TOKEN_SEQ])
+    return {
+        "name": str(dataset.dataset_name),
+        "sizes": {name: int(dataset.num(name)) for name in tokens},
+        "interactions": len(dataset),
+        "digest": digest.hexdigest(),
+    }

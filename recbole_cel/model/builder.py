@@ -1,0 +1,116 @@
+"""Any of RecBole's context-aware models, with other embedding tables for its entity fields."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+from recbole.model.abstract_recommender import ContextRecommender
+from recbole.model.layers import FMEmbedding, FMFirstOrderLinear
+from recbole.utils import FeatureType
+from torch import Tensor, nn
+
+from ..clustering import SettingError
+from ..embedding import ClusteredEmbedding
+from ..settings import PREFIX, CELSettings, check_fields
+from ..strategies import STRATEGIES, EmbeddingStrategy, FullStrategy
+from .dataset_view import PlaceholderSizes
+from .token_table import TokenTable
+
+
+class StrategyRecommender(ContextRecommender):
+    """Mixed in before a model class: the model's own constructor runs, then its tables are replaced.
+
+    Attributes:
+        embedding_strategies: the strategy object of each entity field.
+        settings: the ``cel_*`` options.
+    """
+
+    strategy_name: str
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        settings = CELSettings.from_config(config.final_config_dict)
+        names = clustered_fields(settings, config)
+        for name in names:
+            if name not in dataset.field2type or dataset.field2type[name] != FeatureType.TOKEN:
+                tokens = dataset.fields(ftype=[FeatureType.TOKEN])
+                raise SettingError(
+                    f"{PREFIX}fields",
+                    f"names {name!r}, which is no token field of data set {config['dataset']}; "
+                    f"its token fields are {', '.join(tokens)}",
+                )
+        super().__init__(config, PlaceholderSizes(dataset, names))
+        self.settings = settings
+        self._num_interactions = max(1, len(dataset))
+        sizes = {name: int(dataset.num(name)) for name in names}
+        rows = settings.rows(sizes)
+        make = STRATEGIES[self.strategy_name]
+        self.embedding_strategies = {name: make(sizes[name], rows[name], settings) for name in names}
+        self._replace_tables(dataset, sizes)
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """The model's loss, plus the pull of own rows to their clusters once they are trained."""
+        loss: Tensor = super().calculate_loss(interaction)
+        for strategy in self.embedding_strategies.values():
+            for table in strategy.tables:
+                personal = table.personal if isinstance(table, ClusteredEmbedding) else None
+                if personal is not None and personal.requires_grad:
+                    weight = self.settings.personalisation_lambda / self._num_interactions
+                    loss = loss + weight * personal.square().sum()
+        return loss
+
+    def _replace_tables(self, dataset: Any, sizes: dict[str, int]) -> None:
+        names = list(self.token_field_names)
+        absent = [name for name in sizes if name not in names]
+        if absent:
+            raise SettingError(
+                f"{PREFIX}fields", f"names {absent[0]!r}, which the model does not use; it uses {', '.join(names)}"
+            )
+        placeholders = sum(self.token_field_dims)
+        self.token_field_dims = [int(dataset.num(name)) for name in names]
+        replaced = 0
+        for parent in list(self.modules()):
+            for attribute, child in list(parent.named_children()):
+                if isinstance(child, FMEmbedding) and len(child.offsets) == len(names):
+                    setattr(parent, attribute, self._token_table(parent, child, names))
+                    replaced += 1
+        left = [n for n, m in self.named_modules() if isinstance(m, nn.Embedding) and m.num_embeddings == placeholders]
+        if left or not replaced:
+            base = type(self).__mro__[2].__name__
+            raise SettingError(
+                "model", f"{base} keeps id tables of its own ({', '.join(left)}); it cannot take other tables yet"
+            )
+
+    def _token_table(self, parent: nn.Module, old: FMEmbedding, names: list[str]) -> TokenTable:
+        width = old.embedding.embedding_dim
+        # RecBole initialises the stacked table by Xavier, whose deviation depends on the number of rows. The
+        # rows start here as they would in the full table.
+        std = math.sqrt(2.0 / (sum(self.token_field_dims) + width))
+        shared = not isinstance(parent, FMFirstOrderLinear) or self.settings.share_first_order
+        own = {}
+        for name, strategy in self.embedding_strategies.items():
+            if not shared:
+                strategy = FullStrategy(strategy.num_entities, strategy.num_entities, self.settings)
+            own[name] = strategy.table(width, std)
+        return TokenTable(names, self.token_field_dims, own, width, std)
+
+
+def clustered_fields(settings: CELSettings, config: Any) -> list[str]:
+    """The entity fields whose tables are replaced: ``cel_fields``, or the user and the item id field."""
+    names = list(settings.fields or [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]])
+    if isinstance(settings.max_clusters, dict):
+        check_fields(f"{PREFIX}max_clusters", settings.max_clusters, names)
+    return names
+
+
+@lru_cache(maxsize=None)
+def with_strategy(base: type[ContextRecommender], strategy: type[EmbeddingStrategy]) -> type[ContextRecommender]:
+    """Model class ``base`` with its entity tables made by ``strategy``; called ``<base>_<suffix>``."""
+    name = f"{base.__name__}_{strategy.suffix}"
+    body = {
+        "__doc__": f"{base.__name__} with embedding strategy {strategy.name}.",
+        "__module__": __name__,
+        "strategy_name": strategy.name,
+    }
+    return type(name, (StrategyRecommender, base), body)

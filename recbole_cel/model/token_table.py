@@ -1,0 +1,52 @@
+"""The table of all token fields of a model, in which some fields have tables of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+
+class TokenTable(nn.Module):
+    """Takes the place of RecBole's ``FMEmbedding``, which stacks all token fields in one ``nn.Embedding``.
+
+    Args:
+        field_names: names of the F token fields, in the order of the input's columns.
+        field_sizes: number of ids of each field.
+        own: fields that have a table of their own, with the table.
+        embedding_dim: size d of a row.
+        std: standard deviation of the initial rows of the other fields.
+
+    Shapes:
+        ``(B, F)`` ids in, ``(B, F, d)`` out.
+    """
+
+    def __init__(
+        self,
+        field_names: Sequence[str],
+        field_sizes: Sequence[int],
+        own: Mapping[str, nn.Module],
+        embedding_dim: int,
+        std: float,
+    ) -> None:
+        super().__init__()
+        self.own = nn.ModuleDict(own)
+        self._own_columns = [field_names.index(name) for name in own]
+        self._stacked_columns = [c for c, name in enumerate(field_names) if name not in own]
+        sizes = [field_sizes[column] for column in self._stacked_columns]
+        self.stacked = nn.Embedding(sum(sizes), embedding_dim) if sizes else None
+        if self.stacked is not None:
+            nn.init.normal_(self.stacked.weight, 0.0, std)
+        self.register_buffer("_offsets", torch.tensor([0, *accumulate(sizes)][:-1]), persistent=False)
+        order = self._own_columns + self._stacked_columns
+        self._restore = None if order == sorted(order) else [order.index(c) for c in range(len(order))]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embeddings ``(B, F, d)`` of ``ids`` ``(B, F)``."""
+        parts = [table(ids[:, c]).unsqueeze(1) for c, table in zip(self._own_columns, self.own.values())]
+        if self.stacked is not None:
+            parts.append(self.stacked(ids[:, self._stacked_columns] + self._offsets))
+        rows = torch.cat(parts, dim=1)
+        return rows if self._restore is None else rows[:, self._restore]

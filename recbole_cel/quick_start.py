@@ -1,0 +1,171 @@
+"""A whole run in one call, as in RecBole's ``quick_start``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from typing import Any
+
+import recbole.quick_start
+from recbole.data import create_dataset, data_preparation
+from recbole.data.transform import construct_transform
+from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
+
+from .config import Config
+from .data import fingerprint
+from .model import get_model
+from .trainer import get_trainer
+from .trainer import checkpoint as checkpoints
+from .trainer.trainer import Trainer, check_dataset, load_model_state
+
+
+def run(
+    model: str,
+    dataset: str,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    nproc: int = 1,
+    world_size: int = -1,
+    ip: str = "localhost",
+    port: str = "5678",
+    group_offset: int = 0,
+) -> dict[str, Any]:
+    """As RecBole's ``run``; several processes are RecBole's, and for models without a strategy only."""
+    if nproc == 1 and world_size <= 0:
+        return run_recbole_cel(model, dataset, config_file_list, config_dict, saved)
+    Config(model, dataset, config_file_list, {**(config_dict or {}), "nproc": nproc})
+    result: dict[str, Any] = recbole.quick_start.run(
+        model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset
+    )
+    return result
+
+
+def run_recbole_cel(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """Train and test a model on a data set.
+
+    Args:
+        model: a name such as ``DeepFM_CEL``, or any model of RecBole.
+        dataset: name of the data set.
+        config_file_list: YAML files.
+        config_dict: overrides.
+        saved: whether to save the best model, and to test that one.
+
+    Returns:
+        RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
+
+    Raises:
+        SettingError: at a bad option.
+        CheckpointError: if ``cel_resume`` names a file that cannot be resumed from.
+    """
+    config = Config(model, dataset, config_file_list, config_dict)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    logger = getLogger()
+    logger.info(sys.argv)
+    logger.info(config)
+
+    with _no_unasked_pickles(config):
+        data = create_dataset(config)
+        logger.info(data)
+        train_data, valid_data, test_data = data_preparation(config, data)
+
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    recommender = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    logger.info(recommender)
+    flops = get_flops(recommender, data, config["device"], logger, construct_transform(config))
+    logger.info(set_color("FLOPs", "blue") + f": {flops}")
+
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
+    resume = config["cel_resume"]
+    if isinstance(trainer, Trainer):
+        trainer.attach(train_data)
+        if resume:
+            trainer.resume_checkpoint(resume)
+        if saved and trainer.settings.checkpoint_interval:
+            logger.info(f"If this run is stopped, continue it with --cel_resume={trainer.resume_file}")
+    elif resume:
+        raise checkpoints.CheckpointError(f"cel_resume: {config['model']} has a trainer that cannot resume")
+
+    best_valid_score, best_valid_result = trainer.fit(
+        train_data, valid_data, saved=saved, show_progress=config["show_progress"]
+    )
+    test_result = trainer.evaluate(
+        test_data, load_best_model=saved, show_progress=config["show_progress"]
+    )
+
+    logger.info(
+        "The running environment of this training is as follows:\n" + get_environment(config).draw()
+    )
+    logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
+    logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if isinstance(trainer, Trainer) and test_result:
+        logger.info(f"{config['model']} on {config['dataset']}:\n\n{trainer.report(test_result)}\n")
+    return {
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+    }
+
+
+def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Load a saved model with the data that it was trained on. No code in the file is run.
+
+    Args:
+        model_file: a checkpoint written by this package.
+
+    Returns:
+        As RecBole's: config, model, data set, and the data loaders of training, validation and test.
+
+    Raises:
+        CheckpointError: if the file cannot be used, or the data on disk are not those of the checkpoint.
+    """
+    state = checkpoints.read(model_file)
+    saved = dict(state["config"])
+    # Paths to pickles, which a stranger's checkpoint could point anywhere.
+    for key in ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders"):
+        saved.pop(key, None)
+    config = Config(state["model"], saved["dataset"], config_dict=saved, command_line=False)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    logger = getLogger()
+    logger.info(config)
+    with _no_unasked_pickles(config):
+        data = create_dataset(config)
+        logger.info(data)
+        train_data, valid_data, test_data = data_preparation(config, data)
+    check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset))
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    load_model_state(model, state, model_file)
+    return config, model, data, train_data, valid_data, test_data
+
+
+@contextmanager
+def _no_unasked_pickles(config: Any) -> Iterator[None]:
+    """Keep RecBole from unpickling files that merely lie in ``checkpoint_dir``.
+
+    It loads ``<dataset>-Dataset.pth`` and ``<dataset>-for-<model>-dataloader.pth`` from there whenever they
+    exist. That runs whatever code is in them, so it needs ``save_dataset``, ``save_dataloaders`` or their paths.
+    """
+    never = os.path.join(os.devnull, "none")
+    kept = {}
+    for path, switch in (("dataset_save_path", "save_dataset"), ("dataloaders_save_path", "save_dataloaders")):
+        if not config[path] and not config[switch]:
+            kept[path] = config[path]
+            config[path] = never
+    try:
+        yield
+    finally:
+        for path, value in kept.items():
+            config[path] = value

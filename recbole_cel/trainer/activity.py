@@ -1,0 +1,91 @@
+"""How well users and items are served by how active they were in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from recbole.evaluator import Collector
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import Tensor
+
+LEVELS = ("cold", "medium", "warm")
+
+
+class ActivityRow(NamedTuple):
+    """Metrics of the evaluated interactions of one group of users or items.
+
+    ``auc`` is None where the group has only positive or only negative interactions, ``log_loss`` where it has
+    none.
+    """
+
+    field: str
+    level: str
+    entities: int
+    interactions: int
+    auc: float | None
+    log_loss: float | None
+
+
+class ScoreCollector(Collector):
+    """RecBole's collector, which also keeps the ids, scores and labels of the last evaluation.
+
+    Args:
+        config: RecBole's configuration.
+        fields: user and item id field.
+    """
+
+    def __init__(self, config: Any, fields: Sequence[str]) -> None:
+        super().__init__(config)
+        self._fields = list(fields)
+        self._parts: list[dict[str, Tensor]] = []
+
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        """Take one evaluated batch."""
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if self.register.need("rec.score") and self.register.need("data.label"):
+            part = {name: interaction[name].cpu() for name in self._fields}
+            part["label"] = interaction[self.config["LABEL_FIELD"]].cpu()
+            part["score"] = scores_tensor.detach().cpu()
+            self._parts.append(part)
+
+    def take(self) -> dict[str, Tensor]:
+        """What was collected since the last call, one tensor of shape ``(n,)`` per name; empty if nothing."""
+        parts, self._parts = self._parts, []
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def activity_table(
+    collected: dict[str, Tensor], training_counts: dict[str, Tensor], edges: Sequence[int]
+) -> list[ActivityRow]:
+    """AUC and LogLoss by activity.
+
+    Args:
+        collected: from :meth:`ScoreCollector.take`.
+        training_counts: for each field, training interactions of each id, shape ``(N,)``.
+        edges: training interactions from which an id is medium, and warm.
+    """
+    rows = []
+    bounds = torch.tensor(list(edges))
+    for field, counts in training_counts.items():
+        level_of = torch.bucketize(counts, bounds, right=True)
+        level = level_of[collected[field]]
+        for number, name in enumerate(LEVELS):
+            of_level = level == number
+            labels = collected["label"][of_level].numpy()
+            scores = collected["score"][of_level].double().numpy()
+            both = len(set(labels.tolist())) == 2
+            rows.append(
+                ActivityRow(
+                    field,
+                    name,
+                    int(len(collected[field][of_level].unique())),
+                    len(labels),
+                    float(roc_auc_score(labels, scores)) if both else None,
+                    float(log_loss(labels, scores, labels=[0.0, 1.0])) if len(labels) else None,
+                )
+            )
+    return rows

@@ -1,0 +1,146 @@
+"""Checkpoint files of tensors and plain data: written whole or not at all, and checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import random
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+FORMAT = "recbole_cel checkpoint 1"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used; the message is one line that names the file and says why."""
+
+
+def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write ``content`` (nested dicts, lists, tuples, numbers, strings, tensors) to ``path``, atomically.
+
+    The file appears under its name only when it is complete; a file that was there stays until then.
+
+    Raises:
+        TypeError: if anything else is in ``content``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"format": FORMAT, "digest": digest(content), "content": dict(content)}
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`write` wrote, tensors on the CPU. No code in the file is run.
+
+    Raises:
+        CheckpointError: if the file is missing, cut off, changed, or no checkpoint of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+        raise CheckpointError(
+            f"{path}: cut off, damaged, or no checkpoint of recbole_cel (it must hold tensors and plain data only)"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not written by recbole_cel (expected format '{FORMAT}')")
+    try:
+        intact = digest(state["content"]) == state["digest"]
+    except (TypeError, KeyError):
+        intact = False
+    if not intact:
+        raise CheckpointError(f"{path}: its content was changed after it was written (digest differs)")
+    content: dict[str, Any] = state["content"]
+    return content
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of nested plain data and tensors.
+
+    Raises:
+        TypeError: if ``value`` holds anything that is neither.
+    """
+    sha = hashlib.sha256()
+    _feed(sha, value)
+    return sha.hexdigest()
+
+
+def _feed(sha: Any, value: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        data = value.detach().cpu().contiguous()
+        sha.update(f"tensor {data.dtype} {tuple(data.shape)};".encode())
+        sha.update(data.reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, Mapping):
+        sha.update(f"dict {len(value)};".encode())
+        for key, item in value.items():
+            _feed(sha, key)
+            _feed(sha, item)
+    elif isinstance(value, (list, tuple)):
+        sha.update(f"{'list' if isinstance(value, list) else 'tuple'} {len(value)};".encode())
+        for item in value:
+            _feed(sha, item)
+    elif value is None or type(value) in (bool, int, float, str):
+        text = repr(value).encode()
+        sha.update(f"{type(value).__name__} {len(text)} ".encode() + text)
+    else:
+        raise TypeError(f"a checkpoint holds tensors and plain data only, not {type(value).__name__}")
+
+
+def plain(value: Any) -> Any:
+    """``value`` with NumPy numbers made Python numbers.
+
+    Raises:
+        TypeError: at anything else that :func:`write` would refuse.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
+    raise TypeError(f"{type(value).__name__} is not plain data")
+
+
+def random_state() -> dict[str, Any]:
+    """The state of all random number generators of the process."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    state: dict[str, Any] = {
+        "python": [version, list(words), gauss],
+        "numpy": [name, torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Restore what :func:`random_state` returned."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

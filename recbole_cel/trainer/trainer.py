@@ -1,0 +1,330 @@
+"""RecBole's trainer, with cluster events, safe checkpoints and the final table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import recbole.utils
+import torch
+from recbole.trainer import Trainer as RecBoleTrainer
+from recbole.utils import EvaluatorType, ModelType, set_color
+from tqdm import tqdm
+
+from .. import __version__
+from ..clustering import ClusterEvent, ClusterOptimiser
+from ..data import TrainingObjective, fingerprint
+from ..model import StrategyRecommender, split_name
+from ..settings import CELSettings
+from ..strategies import ClusteredStrategy
+from . import checkpoint as checkpoints
+from .activity import ActivityRow, ScoreCollector, activity_table
+from .checkpoint import CheckpointError
+from .report import final_report
+from .size import FieldSize, field_size
+
+# Derived by RecBole from other keys, or of this process alone.
+NOT_SAVED = {"local_rank", "single_spec", "valid_neg_sample_args", "test_neg_sample_args", "cel_resume"}
+
+
+class Trainer(RecBoleTrainer):
+    """Trains any RecBole model that RecBole's own ``Trainer`` trains, clustered or not.
+
+    Besides what RecBole does, it runs the cluster optimisation after optimiser steps, writes checkpoints of
+    plain data, can resume from them exactly, and can say how well cold ids are served.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.settings = CELSettings.from_config(config.final_config_dict)
+        self.collected: dict[str, torch.Tensor] = {}
+        self.cluster_optimiser: ClusterOptimiser | None = None
+        self._train_data: Any = None
+        self._fingerprint: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._unlogged: list[ClusterEvent] = []
+        self._show_progress = False
+        if config["eval_type"] == EvaluatorType.VALUE:
+            self.eval_collector = ScoreCollector(config, [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]])
+
+    @property
+    def resume_file(self) -> str:
+        """Where the state after the last epoch is kept, beside the best model in ``saved_model_file``."""
+        stem, extension = os.path.splitext(self.saved_model_file)
+        return f"{stem}-last{extension}"
+
+    def attach(self, train_data: Any) -> None:
+        """Take the training data, before :meth:`resume_checkpoint` or :meth:`fit` needs them."""
+        if self._train_data is train_data:
+            return
+        self._train_data = train_data
+        self._fingerprint = fingerprint(train_data._dataset)
+        if not isinstance(self.model, StrategyRecommender):
+            return
+        fields = {
+            name: strategy.tables
+            for name, strategy in self.model.embedding_strategies.items()
+            if isinstance(strategy, ClusteredStrategy)
+        }
+        if not fields:
+            return
+        self.cluster_optimiser = ClusterOptimiser(
+            fields,
+            TrainingObjective(self.model, train_data, self.config["LABEL_FIELD"]),
+            self.settings,
+            steps_per_epoch=len(train_data),
+            optimiser=self.optimizer,
+            seed=self.config["seed"],
+            on_event=self._on_event,
+            progress=self._progress,
+        )
+        clusters = self.cluster_optimiser
+        self.optimizer.register_step_post_hook(lambda *_: clusters.step())
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
+        """Train; as in RecBole. Continues where :meth:`resume_checkpoint` left off, if it was called."""
+        self.attach(train_data)
+        self._show_progress = show_progress
+        if self._resumed is not None:
+            self._continue(self._resumed)
+            over = self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
+            if over:
+                self.logger.info("The resumed run had already finished training.")
+                self.eval_collector.data_collect(train_data)
+                return self.best_valid_score, self.best_valid_result
+
+        def after_evaluation(epoch: int, score: float) -> None:
+            interval = self.settings.checkpoint_interval
+            if saved and interval and (epoch + 1) % interval == 0:
+                self._save_checkpoint(epoch, verbose=False, saved_model_file=self.resume_file)
+            if callback_fn:
+                callback_fn(epoch, score)
+
+        result: tuple[float, dict[str, float] | None] = super().fit(
+            train_data, valid_data, verbose, saved, show_progress, after_evaluation
+        )
+        return result
+
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Evaluate; as in RecBole, but the model file is read without running code in it."""
+        if eval_data and load_best_model:
+            file = model_file or self.saved_model_file
+            self._load_model(self._read(file), file)
+            self.logger.info(f"Loading model structure and parameters from {file}")
+        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        if isinstance(self.eval_collector, ScoreCollector):
+            self.collected = self.eval_collector.take()
+        return result
+
+    def resume_checkpoint(self, resume_file: str) -> None:
+        """Continue from a checkpoint; the next :meth:`fit` gives what an uninterrupted run would have given.
+
+        Raises:
+            CheckpointError: if the file is damaged, or of another model or data set; nothing is changed then.
+        """
+        state = self._read(resume_file)
+        best = Path(resume_file).with_name(state["best_file"])
+        if not best.is_file():
+            raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
+        self._load_model(state, resume_file)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.saved_model_file = str(best)
+        self.start_epoch = state["epoch"] + 1
+        self.cur_step = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"]
+        self.train_loss_dict = dict(state["train_loss"])
+        self._resumed = state
+        self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
+
+    def activity(self, edges: tuple[int, int] | None = None) -> list[ActivityRow]:
+        """AUC and LogLoss of the last evaluation by user and item activity in training."""
+        if not self.collected:
+            return []
+        dataset = self._train_data._dataset
+        counts = {
+            name: torch.bincount(dataset.inter_feat[name], minlength=dataset.num(name))
+            for name in (self.config["USER_ID_FIELD"], self.config["ITEM_ID_FIELD"])
+        }
+        return activity_table(self.collected, counts, edges or self.settings.activity_edges)
+
+    def sizes(self) -> list[FieldSize]:
+        """Size of the entity fields' tables; empty for models without an embedding strategy."""
+        if not isinstance(self.model, StrategyRecommender):
+            return []
+        return [
+            field_size(name, strategy.num_entities, strategy.tables, self.optimizer)
+            for name, strategy in self.model.embedding_strategies.items()
+        ]
+
+    def report(self, test_result: Mapping[str, float]) -> str:
+        """The table at the end of a run."""
+        edges = self.settings.activity_edges
+        return final_report(self.config["model"], test_result, self.activity(), self.sizes(), edges)
+
+    def _train_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        losses = super()._train_epoch(*args, **kwargs)
+        # Not logged at once: the line would break the epoch's progress bar.
+        for event in self._unlogged:
+            self.logger.info(set_color("clusters", "green") + f" {event}")
+        self._unlogged.clear()
+        return losses
+
+    def _on_event(self, event: ClusterEvent) -> None:
+        self._unlogged.append(event)
+        for name, value in {
+            "clusters": event.clusters_after,
+            "moved": event.moved,
+            "loss_before": event.loss_before,
+            "loss_after": event.loss_after,
+            "seconds": event.seconds,
+        }.items():
+            self.tensorboard.add_scalar(f"Clusters/{event.field}/{event.kind}/{name}", value, event.step)
+
+    @contextmanager
+    def _progress(self, what: str, total: int) -> Iterator[Callable[[int], object]]:
+        # Short events would only flicker.
+        with tqdm(
+            total=total, desc=what, ncols=100, leave=False, delay=1.0, disable=not self._show_progress
+        ) as bar:
+            yield bar.update
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+            return
+        file = kwargs.pop("saved_model_file", self.saved_model_file)
+        state = {
+            "version": __version__,
+            "model": self.config["model"],
+            "dataset": self._fingerprint,
+            "config": saved_config(self.config),
+            "epoch": epoch,
+            "cur_step": self.cur_step,
+            "best_valid_score": self.best_valid_score,
+            "best_valid_result": self.best_valid_result and dict(self.best_valid_result),
+            "best_file": os.path.basename(self.saved_model_file),
+            "train_loss": self.train_loss_dict,
+            "state_dict": self.model.state_dict(),
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+            "clusters": self.cluster_optimiser and self.cluster_optimiser.state_dict(),
+            "random": checkpoints.random_state(),
+            "shuffle": self._train_data.generator.get_state(),
+        }
+        checkpoints.write(file, checkpoints.plain(state))
+        if verbose:
+            self.logger.info(set_color("Saving current", "blue") + f": {file}")
+
+    def _read(self, file: str) -> dict[str, Any]:
+        """Read a checkpoint and check that it is of this model and of these data."""
+        state = checkpoints.read(file)
+        if state["model"] != self.config["model"]:
+            raise CheckpointError(f"{file}: it is of model {state['model']}, not of {self.config['model']}")
+        if self._fingerprint is not None:
+            check_dataset(file, state["dataset"], self._fingerprint)
+        return state
+
+    def _load_model(self, state: Mapping[str, Any], file: str) -> None:
+        load_model_state(self.model, state, file)
+
+    def _continue(self, state: dict[str, Any]) -> None:
+        """Set what :meth:`fit` needs besides what :meth:`resume_checkpoint` has set."""
+        if self.cluster_optimiser is not None:
+            self.cluster_optimiser.load_state_dict(state["clusters"])
+        self._train_data.generator.set_state(state["shuffle"])
+        checkpoints.set_random_state(state["random"])
+        self._resumed = None
+
+
+def check_dataset(file: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Check that a checkpoint's training data are the present ones.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    for key, what in (
+        ("name", "data set"),
+        ("sizes", "numbers of ids"),
+        ("interactions", "number of training interactions"),
+        ("digest", "training interactions"),
+    ):
+        if saved[key] != present[key]:
+            values = f": {saved[key]}, not {present[key]}" if key != "digest" else " (another split or file)"
+            raise CheckpointError(f"{file}: it was trained on other data; {what} differ{values}")
+
+
+def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
+    """Load the model part of a checkpoint.
+
+    Raises:
+        CheckpointError: if the tensors do not fit the model; the model is not changed then.
+    """
+    own, saved = model.state_dict(), state["state_dict"]
+    differing = [
+        name for name in {**own, **saved} if name not in own or name not in saved or own[name].shape != saved[name].shape
+    ]
+    if differing:
+        name = differing[0]
+        shapes = [tuple(part[name].shape) if name in part else "absent" for part in (saved, own)]
+        raise CheckpointError(
+            f"{file}: it does not fit this model; {name} is {shapes[0]} in the file and {shapes[1]} here "
+            "(were embedding_size or cel_max_clusters changed?)"
+        )
+    try:
+        model.load_state_dict(saved)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from None
+    model.load_other_parameter(state.get("other_parameter"))
+
+
+def saved_config(config: Any) -> dict[str, Any]:
+    """The plain part of a configuration, from which ``Config`` can be made again."""
+    saved = {}
+    for key, value in config.final_config_dict.items():
+        try:
+            saved[key] = checkpoints.plain(value)
+        except TypeError:
+            continue  # enums and devices, which Config derives anew
+    for key in NOT_SAVED:
+        saved.pop(key, None)
+    if saved["train_neg_sample_args"]["distribution"] == "none":
+        saved["train_neg_sample_args"] = None
+    # Config appends the data set's name.
+    saved["data_path"] = os.path.dirname(saved["data_path"])
+    return saved
+
+
+@lru_cache(maxsize=None)
+def _with_our_checkpoints(base: type[RecBoleTrainer]) -> type[RecBoleTrainer]:
+    return type(base.__name__, (Trainer, base), {"__doc__": base.__doc__, "__module__": __name__})
+
+
+def get_trainer(model_type: ModelType, model_name: str) -> type:
+    """The trainer class of a model: RecBole's choice, with our additions where it keeps RecBole's checkpoints."""
+    base = recbole.utils.get_trainer(model_type, split_name(model_name)[0])
+    if base is RecBoleTrainer:
+        return Trainer
+    ours = (
+        issubclass(base, RecBoleTrainer)
+        and base._save_checkpoint is RecBoleTrainer._save_checkpoint
+        and base.fit is RecBoleTrainer.fit
+    )
+    return _with_our_checkpoints(base) if ours else base
