@@ -27,6 +27,12 @@ class Chunk(NamedTuple):
         total = values.new_zeros((len(self.entities), *values.shape[1:]))
         return total.index_add_(0, self.owner, values)
 
+    def of(self, chosen: Tensor) -> Chunk:
+        """The part of the chunk that belongs to the ``chosen`` entities, a bool mask of shape ``(E,)``."""
+        kept = chosen[self.owner]
+        position = chosen.cumsum(0) - 1
+        return Chunk(self.entities[chosen], self.interactions[kept], position[self.owner[kept]])
+
 
 class InteractionsByEntity:
     """An index from entities to their interactions; built once, by one sort.

@@ -13,11 +13,14 @@ from .grouping import Chunk, InteractionsByEntity
 from .objective import Objective
 from .probe import Probe, probe, shared_rows
 
-# Bounds of memory: interactions in one pass through the model, and losses (interactions x clusters) at once.
-MAX_INTERACTIONS = 1 << 15
-MAX_LOSSES = 1 << 21
+# Bounds of memory: interactions in one pass through the model (small enough for the processor's caches), and
+# losses (interactions x clusters) at once.
+MAX_INTERACTIONS = 1 << 13
+MAX_LOSSES = 1 << 20
 # Differences of a summed loss below this share of it are rounding.
 ROUNDING = 1e-6
+# A cluster is run through the model only if its linearised gain is above this share of the gain asked for.
+SCREENING = 0.5
 
 
 class Reassignment(NamedTuple):
@@ -40,8 +43,9 @@ def reassign(
 
     The output is taken as linear in the entity's row, so one forward and one backward pass give its loss under
     all clusters at once, as one matrix product. With ``candidates = 0`` that decides, which is exact for models
-    that are linear in the row, such as FM. Otherwise the ``candidates`` most promising clusters are run through
-    the model and decide. Entities without interactions, and empty clusters, are left alone.
+    that are linear in the row, such as FM. Otherwise at most ``candidates`` clusters that look best, and better
+    by half of ``gain``, are run through the model and decide. Entities without interactions, and empty clusters,
+    are left alone.
 
     Args:
         objective: the training loss.
@@ -57,24 +61,22 @@ def reassign(
     column = torch.zeros_like(assignment.members)
     column[alive] = torch.arange(len(alive), device=alive.device)
     entities = index.counts.nonzero().squeeze(1)
-    target = assignment(entities)
+    targets = []
     before = after = 0.0
-    done = 0
     for chunk in index.chunks(entities, max(1, min(MAX_INTERACTIONS, MAX_LOSSES // len(alive)))):
         current = column[assignment(chunk.entities)]
         seen = probe(objective, tables, chunk)
         losses = _linearised_losses(objective, seen, chunk, rows, current)
         own = losses.gather(1, current.unsqueeze(1)).squeeze(1)
         if candidates:
-            own = chunk.sum_by_entity(objective.loss(seen.outputs, seen.targets))
-            losses = _checked_losses(objective, tables, chunk, losses, current, alive, candidates)
+            losses = _checked_losses(objective, tables, chunk, losses, own, gain, alive, candidates)
         best, choice = losses.min(dim=1)
         moves = own - best > gain + ROUNDING * own.abs()
-        target[done : done + len(choice)][moves] = alive[choice[moves]]
-        done += len(choice)
+        targets.append(alive[torch.where(moves, choice, current)])
         before += float(own.double().sum())
         after += float(torch.where(moves, best, own).double().sum())
         advance(len(chunk.interactions))
+    target = torch.cat(targets) if targets else entities
     changed = target != assignment(entities)
     assignment.move(entities[changed], target[changed])
     return Reassignment(int(changed.sum()), before, after)
@@ -94,17 +96,21 @@ def _checked_losses(
     tables: Sequence[ClusteredEmbedding],
     chunk: Chunk,
     screened: Tensor,
-    current: Tensor,
+    own: Tensor,
+    gain: float,
     alive: Tensor,
     candidates: int,
 ) -> Tensor:
-    """Exact losses of the most promising clusters besides the current one; infinite for all others."""
-    screened = screened.scatter(1, current.unsqueeze(1), float("inf"))
-    number = min(candidates, len(alive) - 1)
-    checked = torch.full_like(screened, float("inf"))
-    for choice in screened.topk(number, dim=1, largest=False).indices.unbind(dim=1):
-        with tables[0].assignment.provisionally(chunk.entities, alive[choice]), torch.no_grad():
-            outputs = objective.outputs(chunk.interactions)
-        exact = chunk.sum_by_entity(objective.loss(outputs, objective.targets(chunk.interactions)))
-        checked.scatter_(1, choice.unsqueeze(1), exact.unsqueeze(1))
-    return checked
+    """Exact losses of the promising clusters of each entity, shape ``(E, K)``; infinite for all others."""
+    exact = torch.full_like(screened, float("inf"))
+    best, choices = screened.topk(min(candidates, len(alive)), dim=1, largest=False)
+    promising = own.unsqueeze(1) - best > SCREENING * gain + ROUNDING * own.abs().unsqueeze(1)
+    for choice, tried in zip(choices.unbind(dim=1), promising.unbind(dim=1)):
+        if not bool(tried.any()):
+            break
+        part = chunk.of(tried)
+        with tables[0].assignment.provisionally(part.entities, alive[choice[tried]]), torch.no_grad():
+            outputs = objective.outputs(part.interactions)
+        losses = part.sum_by_entity(objective.loss(outputs, objective.targets(part.interactions)))
+        exact[tried.nonzero().squeeze(1), choice[tried]] = losses
+    return exact

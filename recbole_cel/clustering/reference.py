@@ -6,6 +6,7 @@ The fast implementations in ``split.py`` and ``reassignment.py`` are tested to a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -13,7 +14,17 @@ from torch import Tensor
 from ..embedding.clustered import ClusteredEmbedding
 from .gpca import RELATIVE_VARIANCE
 from .objective import Objective
-from .reassignment import ROUNDING
+from .reassignment import ROUNDING, SCREENING
+
+
+def recorded_outputs(
+    objective: Objective, tables: Sequence[ClusteredEmbedding], interactions: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Outputs of the interactions, and the rows that each table returned for them, as leaves."""
+    with ExitStack() as stack:
+        records = [stack.enter_context(table.record()) for table in tables]
+        outputs = objective.outputs(interactions)
+    return outputs, [record[0].rows for record in records]
 
 
 def own_gradient(
@@ -24,15 +35,19 @@ def own_gradient(
     Returns:
         The gradient, tables side by side, shape ``(D,)``, float64; the loss, shape ``()``, float64.
     """
-    recorded = [table.record() for table in tables]
-    records = [recording.__enter__() for recording in recorded]
-    outputs = objective.outputs(interactions)
-    for recording in recorded:
-        recording.__exit__(None, None, None)
+    outputs, rows = recorded_outputs(objective, tables, interactions)
     losses = objective.loss(outputs, objective.targets(interactions))
-    rows = [record[0].rows for record in records]
     gradients = torch.autograd.grad(losses.sum(), rows)
     return torch.cat([g.double().sum(dim=0) for g in gradients]), losses.detach().double().sum()
+
+
+def first_order(
+    objective: Objective, tables: Sequence[ClusteredEmbedding], interactions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One entity's outputs, shape ``(B,)``, and their derivatives by its own row, shape ``(B, D)``."""
+    outputs, rows = recorded_outputs(objective, tables, interactions)
+    derivatives = torch.autograd.grad(outputs.sum(), rows)
+    return outputs.detach(), torch.cat(derivatives, dim=1)
 
 
 def reference_split(
@@ -102,22 +117,45 @@ def reference_split(
 
 
 def reference_reassign(
-    objective: Objective, tables: Sequence[ClusteredEmbedding], entity_of: Tensor, gain: float
+    objective: Objective,
+    tables: Sequence[ClusteredEmbedding],
+    entity_of: Tensor,
+    gain: float,
+    candidates: int | None = None,
 ) -> None:
-    """Move every entity to its best cluster, in place, by running the model for every entity and cluster."""
+    """Move every entity to its best cluster, in place.
+
+    With ``candidates = None`` the model is run for every entity and cluster. With a number, only so many
+    clusters are tried that look best to first order, and better by half of ``gain``.
+    """
     assignment = tables[0].assignment
     alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
     targets = assignment.clusters.long()
     for entity in entity_of.unique():
         interactions = (entity_of == entity).nonzero().squeeze(1)
-        losses = {}
-        for cluster in alive:
+        wanted = objective.targets(interactions)
+        own_cluster = int(targets[entity])
+
+        def true_loss(cluster: int, entity: Tensor = entity, interactions: Tensor = interactions) -> float:
             one = entity.unsqueeze(0)
             with assignment.provisionally(one, torch.tensor([cluster])), torch.no_grad():
                 outputs = objective.outputs(interactions)
-            losses[cluster] = float(objective.loss(outputs, objective.targets(interactions)).sum())
-        own = losses[int(targets[entity])]
-        best = min(losses, key=lambda k: (losses[k], k))
-        if own - losses[best] > gain + ROUNDING * abs(own):
-            targets[entity] = best
+            return float(objective.loss(outputs, objective.targets(interactions)).sum())
+
+        own = true_loss(own_cluster)
+        tried = [k for k in alive if k != own_cluster]
+        if candidates is not None:
+            outputs, jacobian = first_order(objective, tables, interactions)
+            rows = torch.cat([table.weight.detach() for table in tables], dim=1)
+            looks = {
+                k: float(objective.loss(outputs + jacobian @ (rows[k] - rows[own_cluster]), wanted).sum())
+                for k in tried
+            }
+            tried = [k for k in tried if own - looks[k] > SCREENING * gain + ROUNDING * abs(own)]
+            tried = sorted(tried, key=lambda k: (looks[k], k))[:candidates]
+        losses = {k: true_loss(k) for k in tried}
+        if losses:
+            best = min(losses, key=lambda k: (losses[k], k))
+            if own - losses[best] > gain + ROUNDING * abs(own):
+                targets[entity] = best
     assignment.move(torch.arange(len(targets)), targets)

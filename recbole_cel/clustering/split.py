@@ -17,7 +17,7 @@ from .probe import probe
 
 # Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers in the gradients
 # held at once. A cluster with more members than fit finds its cut from a random sample of that many.
-MAX_INTERACTIONS = 1 << 15
+MAX_INTERACTIONS = 1 << 13
 MAX_GRADIENT_NUMBERS = 1 << 21
 
 
