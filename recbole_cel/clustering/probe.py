@@ -40,19 +40,21 @@ def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chu
         records = [stack.enter_context(table.record()) for table in tables]
         outputs = objective.outputs(chunk.interactions)
         for table, record in zip(tables, records):
-            if len(record) != 1 or record[0].rows.numel() != len(outputs) * table.embedding_dim:
+            if len(record) > 1 or (record and record[0].rows.numel() != len(outputs) * table.embedding_dim):
                 raise ValueError(
                     f"a clustered table must be looked up once per interaction, but {len(record)} lookups of "
                     f"shapes {[tuple(lookup.entities.shape) for lookup in record]} were made for "
                     f"{len(outputs)} interactions"
                 )
-        leaves = [record[0].rows for record in records]
+        # A model may own a table that it does not use, as some of RecBole's do; its derivative is zero.
+        leaves = [record[0].rows for record in records if record]
         # Outputs do not depend on each other, so the gradient of their sum holds each one's own.
-        grads = torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)
-    parts = [
-        (torch.zeros_like(leaf) if grad is None else grad).reshape(len(outputs), -1)
-        for leaf, grad in zip(leaves, grads)
-    ]
+        grads = iter(torch.autograd.grad(outputs.sum(), leaves, allow_unused=True))
+    parts = []
+    for table, record in zip(tables, records):
+        grad = next(grads) if record else None
+        zeros = outputs.new_zeros(len(outputs), table.embedding_dim)
+        parts.append(zeros if grad is None else grad.reshape(len(outputs), -1))
     return Probe(outputs.detach(), objective.targets(chunk.interactions), torch.cat(parts, dim=1))
 
 

@@ -19,6 +19,10 @@ from .dataset_view import PlaceholderSizes
 from .token_table import TokenTable
 
 
+# Tables of ContextRecommender that hold no ids of token fields, whatever their size.
+OTHER_TABLES = {"token_seq_embedding_table", "float_embedding_table", "float_seq_embedding_table"}
+
+
 class StrategyRecommender(ContextRecommender):
     """Mixed in before a model class: the model's own constructor runs, then its tables are replaced.
 
@@ -75,7 +79,13 @@ class StrategyRecommender(ContextRecommender):
                 if isinstance(child, FMEmbedding) and len(child.offsets) == len(names):
                     setattr(parent, attribute, self._token_table(parent, child, names))
                     replaced += 1
-        left = [n for n, m in self.named_modules() if isinstance(m, nn.Embedding) and m.num_embeddings == placeholders]
+        left = [
+            name
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Embedding)
+            and module.num_embeddings == placeholders
+            and not OTHER_TABLES.intersection(name.split("."))
+        ]
         if left or not replaced:
             base = type(self).__mro__[2].__name__
             raise SettingError(

@@ -57,7 +57,10 @@ def get_model(model_name: str) -> type[AbstractRecommender]:
     base_name, strategy = split_name(model_name)
     try:
         base = recbole.utils.get_model(base_name)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, ImportError) as error:
+        # RecBole's search ends at models whose libraries are extras; for these the missing library is the news.
+        if isinstance(error, ImportError) and base_name.lower() in ("lightgbm", "xgboost"):
+            raise
         known = [module.name for module in pkgutil.iter_modules(context_models.__path__)]
         near = difflib.get_close_matches(base_name.lower(), known, n=1, cutoff=0.0)[0]
         module = __import__(f"{context_models.__name__}.{near}", fromlist=["_"])

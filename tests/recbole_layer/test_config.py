@@ -1,0 +1,126 @@
+import sys
+
+import pytest
+
+from recbole_cel.clustering import SettingError
+from recbole_cel.config import Config, literal, properties_folder
+from recbole_cel.settings import PREFIX, CELSettings
+
+
+def config(model="DeepFM_CEL", **extra):
+    return Config(model, "ml-100k", config_dict=extra, command_line=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cel_max_cluster", 3, "cel_max_cluster is not an option of recbole_cel; did you mean cel_max_clusters?"),
+        ("cel_personalization", True, "did you mean cel_personalisation"),
+        ("cel_max_clusters", 0, "cel_max_clusters must be an integer >= 1"),
+        ("cel_max_clusters", {"user_id": 0}, "cel_max_clusters must be"),
+        ("cel_max_clusters", {"user": 3, "item_id": 2}, "cel_max_clusters names field 'user'"),
+        ("cel_max_clusters", "many", "got 'many'"),
+        ("cel_compression_ratio", 0.5, "cel_compression_ratio must be a number >= 1"),
+        ("cel_fields", "user_id", "cel_fields must be a list"),
+        ("cel_initial_clusters", 0, "cel_initial_clusters must be"),
+        ("cel_split_criterion", "size", "cel_split_criterion must be one of interactions"),
+        ("cel_split_threshold", "mean", "cel_split_threshold must be one of zero"),
+        ("cel_split_interval", 0, "cel_split_interval must be a number > 0"),
+        ("cel_split_count", -1, "cel_split_count must be"),
+        ("cel_reassign_interval", -1, "cel_reassign_interval must be"),
+        ("cel_reassign_gain", float("nan"), "cel_reassign_gain must be"),
+        ("cel_reassign_candidates", 1.5, "cel_reassign_candidates must be an integer"),
+        ("cel_gradient_averaging", 1, "cel_gradient_averaging must be True or False"),
+        ("cel_share_first_order", "yes", "cel_share_first_order must be True or False"),
+        ("cel_personalisation", "on", "cel_personalisation must be True or False"),
+        ("cel_personalisation_lambda", -1, "cel_personalisation_lambda must be"),
+        ("cel_personalisation_start", -1, "cel_personalisation_start must be"),
+        ("cel_activity_edges", [50, 10], "cel_activity_edges must be two increasing"),
+        ("cel_checkpoint_interval", -1, "cel_checkpoint_interval must be"),
+        ("cel_resume", 3, "cel_resume must be a path"),
+        ("embedding_strategy", "modulohash", "did you mean modulo_hash"),
+        ("embedding_strategy", "modulo_hash", "--model=DeepFM --embedding_strategy=modulo_hash"),
+    ],
+)
+def test_bad_options_are_one_clear_line(key, value, message):
+    with pytest.raises(SettingError) as error:
+        config(**{key: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_option_has_a_case_above():
+    cases = {mark.args[1][i][0] for mark in test_bad_options_are_one_clear_line.pytestmark for i in range(26)}
+    assert {PREFIX + name for name in CELSettings.__dataclass_fields__} <= cases
+
+
+@pytest.mark.parametrize("model", ["DeepFMM_CEL", "DeepMF"])
+def test_unknown_models_name_the_nearest(model):
+    with pytest.raises(SettingError, match="did you mean DeepFM"):
+        config(model)
+
+
+def test_models_that_are_not_context_aware_take_no_strategy():
+    with pytest.raises(SettingError, match="BPR is no context-aware recommender"):
+        config("BPR_CEL")
+
+
+def test_two_ways_to_set_the_size_exclude_each_other():
+    with pytest.raises(SettingError, match="cel_compression_ratio and cel_max_clusters exclude each other"):
+        config(cel_max_clusters=3, cel_compression_ratio=20)
+    assert config(cel_compression_ratio=20)["cel_max_clusters"] is None
+
+
+def test_properties_come_in_order():
+    plain = config("DeepFM")
+    clustered = config("DeepFM_CEL")
+    assert clustered["mlp_hidden_size"] == plain["mlp_hidden_size"]
+    assert clustered["metrics"] == plain["metrics"] == ["AUC", "LogLoss"]
+    assert clustered["learning_rate"] != plain["learning_rate"]
+    assert config(learning_rate=0.5)["learning_rate"] == 0.5
+    assert clustered["embedding_strategy"] == "cel"
+    assert (properties_folder() / "model" / "DeepFM_CEL.yaml").is_file()
+
+
+@pytest.mark.parametrize(("strategy", "name"), [("cel", "FM_CEL"), ("modulo_hash", "FM_ModuloHash"), ("full", "FM")])
+def test_strategy_by_key_is_the_model_of_that_name(strategy, name):
+    assert config("FM", embedding_strategy=strategy)["model"] == name
+
+
+def test_command_line(monkeypatch):
+    arguments = ["x", "--cel_max_clusters={'user_id':9,'item_id':7}", "--cel_fields=['user_id','item_id']"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--cel_personalisation=true", "--learning_rate=1e-2"])
+    made = Config("FM_CEL", "ml-100k")
+    assert made["cel_max_clusters"] == {"user_id": 9, "item_id": 7}
+    assert made["cel_personalisation"] is True
+    assert made["learning_rate"] == 0.01
+    monkeypatch.setattr(sys, "argv", ["x", "--cel_max_clusters", "3"])
+    with pytest.raises(SettingError, match="--key=value"):
+        Config("FM_CEL", "ml-100k")
+
+
+def test_values_are_not_evaluated(tmp_path):
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    assert literal(code) == code
+    assert config(some_key=code)["some_key"] == code
+    assert not (tmp_path / "ran").exists()
+
+
+def test_several_processes_are_refused_for_clustered_models():
+    with pytest.raises(SettingError, match="nproc must be 1"):
+        config(nproc=2)
+
+
+def test_options_without_effect_are_pointed_out(caplog):
+    config("DeepFM", cel_split_interval=2)
+    assert "no effect on DeepFM" in caplog.text and "--model=DeepFM_CEL" in caplog.text
+
+
+def test_rows_of_each_field():
+    sizes = {"user_id": 944, "item_id": 1683}
+    assert CELSettings().rows(sizes) == {"user_id": 64, "item_id": 64}
+    assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
+    assert CELSettings(compression_ratio=20).rows(sizes) == {"user_id": 47, "item_id": 84}
+    assert CELSettings(max_clusters={"user_id": 3, "item_id": 4}).rows(sizes) == {"user_id": 3, "item_id": 4}
+    with pytest.raises(SettingError, match="no number for field item_id"):
+        CELSettings(max_clusters={"user_id": 3}).rows(sizes)
