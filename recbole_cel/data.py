@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction, cat_interactions
-from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from .clustering import (
@@ -41,10 +40,12 @@ class TrainingObjective:
     """
 
     def __init__(self, model: Any, train_data: Any, label_field: str) -> None:
-        loss = LOSSES.get(type(getattr(model, "loss", None)))
+        loss = LOSSES.get(type(model.loss)) if isinstance(getattr(model, "loss", None), nn.Module) else None
         if loss is None:
             known = ", ".join(kind.__name__ for kind in LOSSES)
-            raise SettingError("model", f"{type(model).__name__} has a loss other than {known}; it cannot be clustered")
+            raise SettingError(
+                "model", f"{type(model).__name__} has a loss other than {known}; it cannot be clustered"
+            )
         self._model = model
         self._train_data = train_data
         self._label_field = label_field
@@ -56,7 +57,10 @@ class TrainingObjective:
         if not self._samples_negatives:
             dataset = train_data._dataset
             self._columns = self._to_device(dataset.inter_feat)
-            for key, features in ((dataset.uid_field, dataset.user_feat), (dataset.iid_field, dataset.item_feat)):
+            for key, features in (
+                (dataset.uid_field, dataset.user_feat),
+                (dataset.iid_field, dataset.item_feat),
+            ):
                 if features is not None:
                     self._features.append((key, self._to_device(features)))
 
@@ -107,7 +111,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
     """What identifies the data that a model was trained on.
 
     Returns:
-        Name, number of ids of every token field, number of training interactions, and a digest of all of the
+        Name, number of ids of every field, number of training interactions, and a digest of all of the
         training interactions' columns. Plain data.
     """
     digest = hashlib.sha256()
@@ -115,10 +119,9 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
         column = dataset.inter_feat.interaction[name].contiguous()
         digest.update(f"{name}:{column.dtype}:{tuple(column.shape)};".encode())
         digest.update(column.view(torch.uint8).numpy().tobytes())
-    tokens = dataset.fields(ftype=[FeatureType.TOKEN, FeatureType.TOKEN_SEQ])
     return {
         "name": str(dataset.dataset_name),
-        "sizes": {name: int(dataset.num(name)) for name in tokens},
+        "sizes": {name: len(tokens) for name, tokens in dataset.field2id_token.items()},
         "interactions": len(dataset),
         "digest": digest.hexdigest(),
     }

@@ -17,8 +17,8 @@ from recbole.utils import get_environment, get_flops, init_logger, init_seed, se
 from .config import Config
 from .data import fingerprint
 from .model import get_model
-from .trainer import get_trainer
 from .trainer import checkpoint as checkpoints
+from .trainer import get_trainer
 from .trainer.trainer import Trainer, check_dataset, load_model_state
 
 
@@ -99,13 +99,9 @@ def run_recbole_cel(
     best_valid_score, best_valid_result = trainer.fit(
         train_data, valid_data, saved=saved, show_progress=config["show_progress"]
     )
-    test_result = trainer.evaluate(
-        test_data, load_best_model=saved, show_progress=config["show_progress"]
-    )
+    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=config["show_progress"])
 
-    logger.info(
-        "The running environment of this training is as follows:\n" + get_environment(config).draw()
-    )
+    logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
     logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if isinstance(trainer, Trainer) and test_result:
@@ -160,7 +156,10 @@ def _no_unasked_pickles(config: Any) -> Iterator[None]:
     """
     never = os.path.join(os.devnull, "none")
     kept = {}
-    for path, switch in (("dataset_save_path", "save_dataset"), ("dataloaders_save_path", "save_dataloaders")):
+    for path, switch in (
+        ("dataset_save_path", "save_dataset"),
+        ("dataloaders_save_path", "save_dataloaders"),
+    ):
         if not config[path] and not config[switch]:
             kept[path] = config[path]
             config[path] = never

@@ -84,7 +84,5 @@ def _medians(projections: Tensor, weights: Tensor, groups: Tensor, num_groups: i
     reached = weights[order].cumsum(0) - (total.cumsum(0) - total)[groups[order]]
     half = 2 * reached >= total[groups[order]]
     position = torch.where(half, torch.arange(len(order), device=order.device), len(order))
-    first = position.new_full((num_groups,), len(order)).scatter_reduce_(
-        0, groups[order], position, reduce="amin"
-    )
+    first = position.new_full((num_groups,), len(order)).scatter_reduce_(0, groups[order], position, reduce="amin")
     return projections[order][first]

@@ -78,13 +78,13 @@ def is_linear_in_row(objective: Objective, tables: Sequence[ClusteredEmbedding],
             for table in tables:
                 size = 1.0 + 10.0 * float(table.weight.abs().max())
                 step = torch.randn(table.embedding_dim, generator=generator).to(table.weight) * size
-                table.weight += step
+                table.weight.add_(step)
                 moves.append(step)
             moved = objective.outputs(chunk.interactions)
     finally:
         with torch.no_grad():
             for table, rows in zip(tables, saved):
                 table.weight.copy_(rows)
-    predicted = seen.outputs + seen.jacobian @ torch.cat(moves)
+    predicted: Tensor = seen.outputs + seen.jacobian @ torch.cat(moves)
     scale = float((moved - seen.outputs).abs().max()) + float(seen.outputs.abs().max()) + 1e-6
     return float((moved - predicted).abs().max()) <= 1e-4 * scale

@@ -82,9 +82,7 @@ def reassign(
     return Reassignment(int(changed.sum()), before, after)
 
 
-def _linearised_losses(
-    objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor
-) -> Tensor:
+def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor) -> Tensor:
     """Summed loss of each entity of the chunk under each cluster, shape ``(E, K)``."""
     without = seen.outputs - (seen.jacobian * rows[current][chunk.owner]).sum(dim=1)
     outputs = torch.addmm(without.unsqueeze(1), seen.jacobian, rows.T)

@@ -50,10 +50,9 @@ class ClusterAssignment(nn.Module):
             raise ValueError(f"initial_clusters must lie in 1..{max_clusters}, got {initial_clusters}")
         self.num_entities = num_entities
         self.max_clusters = max_clusters
-        clusters = torch.zeros(num_entities, dtype=smallest_integer_type(max_clusters))
-        for first in range(1, initial_clusters):
-            clusters[first::initial_clusters] = first
-        self.register_buffer("clusters", clusters)
+        cycle = torch.arange(initial_clusters, dtype=smallest_integer_type(max_clusters))
+        cycles = -(-num_entities // initial_clusters)
+        self.register_buffer("clusters", cycle.repeat(cycles)[:num_entities].clone())
         self.register_buffer("members", torch.zeros(max_clusters, dtype=torch.int64), persistent=False)
         self._count_members()
 
@@ -102,9 +101,7 @@ class ClusterAssignment(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes and storage type, for ``print(model)``."""
-        return (
-            f"num_entities={self.num_entities}, max_clusters={self.max_clusters}, dtype={self.clusters.dtype}"
-        )
+        return f"num_entities={self.num_entities}, max_clusters={self.max_clusters}, dtype={self.clusters.dtype}"
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

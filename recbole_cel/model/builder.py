@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from recbole.model.abstract_recommender import ContextRecommender
@@ -18,7 +18,6 @@ from ..strategies import STRATEGIES, EmbeddingStrategy, FullStrategy
 from .dataset_view import PlaceholderSizes
 from .token_table import TokenTable
 
-
 # Tables of ContextRecommender that hold no ids of token fields, whatever their size.
 OTHER_TABLES = {"token_seq_embedding_table", "float_embedding_table", "float_seq_embedding_table"}
 
@@ -32,6 +31,7 @@ class StrategyRecommender(ContextRecommender):
     """
 
     strategy_name: str
+    token_field_dims: list[int]
 
     def __init__(self, config: Any, dataset: Any) -> None:
         settings = CELSettings.from_config(config.final_config_dict)
@@ -69,7 +69,8 @@ class StrategyRecommender(ContextRecommender):
         absent = [name for name in sizes if name not in names]
         if absent:
             raise SettingError(
-                f"{PREFIX}fields", f"names {absent[0]!r}, which the model does not use; it uses {', '.join(names)}"
+                f"{PREFIX}fields",
+                f"names {absent[0]!r}, which the model does not use; it uses {', '.join(names)}",
             )
         placeholders = sum(self.token_field_dims)
         self.token_field_dims = [int(dataset.num(name)) for name in names]
@@ -89,7 +90,8 @@ class StrategyRecommender(ContextRecommender):
         if left or not replaced:
             base = type(self).__mro__[2].__name__
             raise SettingError(
-                "model", f"{base} keeps id tables of its own ({', '.join(left)}); it cannot take other tables yet"
+                "model",
+                f"{base} keeps id tables of its own ({', '.join(left)}); it cannot take other tables yet",
             )
 
     def _token_table(self, parent: nn.Module, old: FMEmbedding, names: list[str]) -> TokenTable:
@@ -114,8 +116,10 @@ def clustered_fields(settings: CELSettings, config: Any) -> list[str]:
     return names
 
 
-@lru_cache(maxsize=None)
-def with_strategy(base: type[ContextRecommender], strategy: type[EmbeddingStrategy]) -> type[ContextRecommender]:
+@cache
+def with_strategy(
+    base: type[ContextRecommender], strategy: type[EmbeddingStrategy[Any]]
+) -> type[ContextRecommender]:
     """Model class ``base`` with its entity tables made by ``strategy``; called ``<base>_<suffix>``."""
     name = f"{base.__name__}_{strategy.suffix}"
     body = {

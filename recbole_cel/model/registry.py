@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+from typing import Any
 
 import recbole.model.context_aware_recommender as context_models
 import recbole.utils
@@ -14,7 +15,7 @@ from ..strategies import STRATEGIES, EmbeddingStrategy
 from .builder import with_strategy
 
 
-def split_name(model_name: str) -> tuple[str, type[EmbeddingStrategy] | None]:
+def split_name(model_name: str) -> tuple[str, type[EmbeddingStrategy[Any]] | None]:
     """``DeepFM_CEL`` is model ``DeepFM`` with the strategy of suffix ``CEL``; other names have no strategy."""
     for strategy in STRATEGIES.values():
         if model_name.endswith(f"_{strategy.suffix}"):
@@ -72,7 +73,5 @@ def get_model(model_name: str) -> type[AbstractRecommender]:
     if strategy is None:
         return base
     if not issubclass(base, ContextRecommender):
-        raise SettingError(
-            "model", f"{model_name} is not available: {base_name} is no context-aware recommender"
-        )
+        raise SettingError("model", f"{model_name} is not available: {base_name} is no context-aware recommender")
     return with_strategy(base, strategy)

@@ -23,6 +23,8 @@ class TokenTable(nn.Module):
         ``(B, F)`` ids in, ``(B, F, d)`` out.
     """
 
+    _offsets: Tensor
+
     def __init__(
         self,
         field_names: Sequence[str],

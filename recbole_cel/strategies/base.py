@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from torch import nn
 
 from ..clustering import ClusterSettings
 
+Table = TypeVar("Table", bound=nn.Module)
 
-class EmbeddingStrategy(ABC):
+
+class EmbeddingStrategy(ABC, Generic[Table]):
     """Makes the tables of one entity field, in place of full ones.
 
     A model may have several tables for a field (latent rows, first-order weights); what is stored per entity,
@@ -34,9 +36,9 @@ class EmbeddingStrategy(ABC):
         self.num_entities = num_entities
         self.num_rows = num_rows
         self.settings = settings
-        self.tables: list[nn.Module] = []
+        self.tables: list[Table] = []
 
-    def table(self, embedding_dim: int, std: float) -> nn.Module:
+    def table(self, embedding_dim: int, std: float) -> Table:
         """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out.
 
         ``std`` is the standard deviation of the initial embeddings.
@@ -46,4 +48,4 @@ class EmbeddingStrategy(ABC):
         return table
 
     @abstractmethod
-    def _make_table(self, embedding_dim: int, std: float) -> nn.Module: ...
+    def _make_table(self, embedding_dim: int, std: float) -> Table: ...

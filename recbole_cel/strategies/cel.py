@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from ..clustering import ClusterSettings
 from ..embedding import ClusterAssignment, ClusteredEmbedding
 from .base import EmbeddingStrategy
 
 
-class ClusteredStrategy(EmbeddingStrategy):
+class ClusteredStrategy(EmbeddingStrategy[ClusteredEmbedding]):
     """All tables of the field share one :class:`~..embedding.ClusterAssignment`."""
 
     name = "cel"
@@ -20,7 +18,7 @@ class ClusteredStrategy(EmbeddingStrategy):
         initial = min(settings.initial_clusters, num_rows)
         self.assignment = ClusterAssignment(num_entities, num_rows, initial)
 
-    def _make_table(self, embedding_dim: int, std: float) -> nn.Module:
+    def _make_table(self, embedding_dim: int, std: float) -> ClusteredEmbedding:
         return ClusteredEmbedding(
             self.assignment,
             embedding_dim,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from ..embedding import ModuloHashEmbedding
 from .base import EmbeddingStrategy
 
 
-class ModuloHashStrategy(EmbeddingStrategy):
+class ModuloHashStrategy(EmbeddingStrategy[ModuloHashEmbedding]):
     """Row ``id % num_rows`` in every table."""
 
     name = "modulo_hash"
     suffix = "ModuloHash"
 
-    def _make_table(self, embedding_dim: int, std: float) -> nn.Module:
+    def _make_table(self, embedding_dim: int, std: float) -> ModuloHashEmbedding:
         return ModuloHashEmbedding(self.num_entities, embedding_dim, self.num_rows, std=std)

@@ -82,7 +82,7 @@ def activity_table(
                 ActivityRow(
                     field,
                     name,
-                    int(len(collected[field][of_level].unique())),
+                    len(collected[field][of_level].unique()),
                     len(labels),
                     float(roc_auc_score(labels, scores)) if both else None,
                     float(log_loss(labels, scores, labels=[0.0, 1.0])) if len(labels) else None,

@@ -56,7 +56,15 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ):
         raise CheckpointError(
             f"{path}: cut off, damaged, or no checkpoint of recbole_cel (it must hold tensors and plain data only)"
         ) from None
@@ -124,7 +132,8 @@ def plain(value: Any) -> Any:
 def random_state() -> dict[str, Any]:
     """The state of all random number generators of the process."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = numpy_state
     state: dict[str, Any] = {
         "python": [version, list(words), gauss],
         "numpy": [name, torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +279,9 @@ def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
     """
     own, saved = model.state_dict(), state["state_dict"]
     differing = [
-        name for name in {**own, **saved} if name not in own or name not in saved or own[name].shape != saved[name].shape
+        name
+        for name in {**own, **saved}
+        if name not in own or name not in saved or own[name].shape != saved[name].shape
     ]
     if differing:
         name = differing[0]
@@ -312,7 +314,7 @@ def saved_config(config: Any) -> dict[str, Any]:
     return saved
 
 
-@lru_cache(maxsize=None)
+@cache
 def _with_our_checkpoints(base: type[RecBoleTrainer]) -> type[RecBoleTrainer]:
     return type(base.__name__, (Trainer, base), {"__doc__": base.__doc__, "__module__": __name__})
 

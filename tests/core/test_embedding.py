@@ -24,7 +24,13 @@ def test_takes_indices_of_any_shape(make, shape, dtype):
 
 @pytest.mark.parametrize(
     ("clusters", "dtype"),
-    [(1, torch.uint8), (256, torch.uint8), (257, torch.int16), (2**15, torch.int16), (2**15 + 1, torch.int32)],
+    [
+        (1, torch.uint8),
+        (256, torch.uint8),
+        (257, torch.int16),
+        (2**15, torch.int16),
+        (2**15 + 1, torch.int32),
+    ],
 )
 def test_assignment_uses_the_smallest_type_that_fits(clusters, dtype):
     assignment = ClusterAssignment(10, clusters)

@@ -53,7 +53,9 @@ def make(problem, optimiser=None, steps_per_epoch=4, **settings):
 
 def test_schedule():
     clusters = make(Problem(0, clusters=4), split_interval=0.5, reassign_interval=1, reassign_gain=0)
-    log = [(event.step, event.field, event.kind, event.clusters_after) for _ in range(8) for event in clusters.step()]
+    log = [
+        (event.step, event.field, event.kind, event.clusters_after) for _ in range(8) for event in clusters.step()
+    ]
     assert [entry[:3] for entry in log] == [
         (2, "user", "split"),
         (2, "item", "split"),

@@ -77,7 +77,8 @@ def test_a_projection_of_exactly_zero_stays_in_one_child():
 
 
 @pytest.mark.parametrize(
-    ("threshold", "beyond"), [("zero", [0, 0, 0, 0, 1]), ("median", [0, 0, 0, 1, 1]), ("data_median", [0, 1, 1, 1, 1])]
+    ("threshold", "beyond"),
+    [("zero", [0, 0, 0, 0, 1]), ("median", [0, 0, 0, 1, 1]), ("data_median", [0, 1, 1, 1, 1])],
 )
 def test_thresholds(threshold, beyond):
     gradients = torch.tensor([[0.0], [1.0], [2.0], [3.0], [30.0]], dtype=torch.float64)

@@ -14,7 +14,11 @@ def config(model="DeepFM_CEL", **extra):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("cel_max_cluster", 3, "cel_max_cluster is not an option of recbole_cel; did you mean cel_max_clusters?"),
+        (
+            "cel_max_cluster",
+            3,
+            "cel_max_cluster is not an option of recbole_cel; did you mean cel_max_clusters?",
+        ),
         ("cel_personalization", True, "did you mean cel_personalisation"),
         ("cel_max_clusters", 0, "cel_max_clusters must be an integer >= 1"),
         ("cel_max_clusters", {"user_id": 0}, "cel_max_clusters must be"),
@@ -82,7 +86,9 @@ def test_properties_come_in_order():
     assert (properties_folder() / "model" / "DeepFM_CEL.yaml").is_file()
 
 
-@pytest.mark.parametrize(("strategy", "name"), [("cel", "FM_CEL"), ("modulo_hash", "FM_ModuloHash"), ("full", "FM")])
+@pytest.mark.parametrize(
+    ("strategy", "name"), [("cel", "FM_CEL"), ("modulo_hash", "FM_ModuloHash"), ("full", "FM")]
+)
 def test_strategy_by_key_is_the_model_of_that_name(strategy, name):
     assert config("FM", embedding_strategy=strategy)["model"] == name
 

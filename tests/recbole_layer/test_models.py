@@ -95,7 +95,10 @@ def test_fields_in_another_order_and_side_features_can_be_clustered(options):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [(["user_id", "itemid"], "'itemid', which is no token field of data set tiny"), (["class"], "no token field")],
+    [
+        (["user_id", "itemid"], "'itemid', which is no token field of data set tiny"),
+        (["class"], "no token field"),
+    ],
 )
 def test_fields_that_do_not_exist(fields, message, options):
     with pytest.raises(SettingError, match=message) as error:
@@ -124,9 +127,7 @@ def test_modulo_hash_of_the_same_size(options):
 
 
 def test_penalty_of_own_rows(options):
-    _, model, _, train_data, _ = build(
-        "FM_CEL", options, cel_personalisation=True, cel_personalisation_lambda=3.0
-    )
+    _, model, _, train_data, _ = build("FM_CEL", options, cel_personalisation=True, cel_personalisation_lambda=3.0)
     batch = next(iter(train_data))
     table = model.token_embedding_table.own["user_id"]
     with torch.no_grad():

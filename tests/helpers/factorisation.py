@@ -36,7 +36,14 @@ class Problem:
     """Random interactions of users with items; users ``0 .. idle - 1`` have none."""
 
     def __init__(
-        self, seed: int, users: int = 40, items: int = 30, n: int = 400, clusters: int = 8, idle: int = 2, **model
+        self,
+        seed: int,
+        users: int = 40,
+        items: int = 30,
+        n: int = 400,
+        clusters: int = 8,
+        idle: int = 2,
+        **model,
     ):
         generator = torch.Generator().manual_seed(seed)
         self.users = torch.randint(idle, users, (n,), generator=generator)

@@ -1,0 +1,192 @@
+import collections
+import pickle
+import sys
+
+import pytest
+import torch
+from tiny_data import write_tiny
+
+from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
+from recbole_cel.trainer import CheckpointError
+from recbole_cel.trainer import checkpoint as checkpoints
+
+
+@pytest.fixture
+def trained(options, tmp_path):
+    """A short run of FM_CEL; gives its result and its two files."""
+    result = run_recbole_cel("FM_CEL", "tiny", config_dict=dict(options))
+    files = sorted((tmp_path / "saved").iterdir(), key=lambda file: len(file.name))
+    assert len(files) == 2 and files[0].stem == files[1].stem.replace("-last", "")
+    return result, *files
+
+
+def test_round_trip_of_plain_data(tmp_path):
+    content = {
+        "numbers": [1, 2.5, float("inf"), None, True],
+        "text": "x",
+        "nested": {"pair": (1, "a"), 3: collections.OrderedDict(a=torch.tensor([1, 2], dtype=torch.int16))},
+        "tensor": torch.randn(3, 4),
+        "empty": torch.zeros(0, 2),
+        "scalar": torch.tensor(3.0),
+    }
+    checkpoints.write(tmp_path / "a.pth", content)
+    back = checkpoints.read(tmp_path / "a.pth")
+    assert checkpoints.digest(back) == checkpoints.digest(content)
+    assert torch.equal(back["tensor"], content["tensor"])
+
+
+def test_only_plain_data_is_written_and_nothing_is_left_behind(tmp_path):
+    checkpoints.write(tmp_path / "a.pth", {"x": 1})
+    with pytest.raises(TypeError, match="plain data only, not set"):
+        checkpoints.write(tmp_path / "a.pth", {"x": {1, 2}})
+    assert checkpoints.read(tmp_path / "a.pth") == {"x": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpoints.write(tmp_path / "a.pth", {"x": 1})
+
+    def full_disk(state, file):
+        file.write(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.write(tmp_path / "a.pth", {"x": 2})
+    assert checkpoints.read(tmp_path / "a.pth") == {"x": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.99])
+def test_cut_off_file(tmp_path, kept):
+    file = tmp_path / "a.pth"
+    checkpoints.write(file, {"x": torch.randn(1000)})
+    data = file.read_bytes()
+    file.write_bytes(data[: int(kept if kept >= 1 else kept * len(data))])
+    with pytest.raises(CheckpointError, match=r"a\.pth: cut off, damaged"):
+        checkpoints.read(file)
+
+
+def test_flipped_bits_and_edited_content(tmp_path):
+    file = tmp_path / "a.pth"
+    checkpoints.write(file, {"x": torch.zeros(1000), "model": "FM_CEL"})
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # within the tensor
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="changed after it was written|damaged"):
+        checkpoints.read(file)
+    checkpoints.write(file, {"x": torch.zeros(1000), "model": "FM_CEL"})
+    state = torch.load(file, weights_only=True)
+    state["content"]["model"] = "DeepFM_CEL"
+    torch.save(state, file)
+    with pytest.raises(CheckpointError, match="changed after it was written"):
+        checkpoints.read(file)
+
+
+class Bomb:
+    def __reduce__(self):
+        return sys.exit, (3,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda thing, file: file.write_bytes(pickle.dumps(thing))])
+def test_code_in_a_file_is_not_run(tmp_path, save):
+    save({"format": checkpoints.FORMAT, "content": Bomb()}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("thing", [{"format": "other"}, [1, 2], {"format": checkpoints.FORMAT}])
+def test_files_of_others(tmp_path, thing):
+    torch.save(thing, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth"):
+        checkpoints.read(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        checkpoints.read(tmp_path / "b.pth")
+
+
+def test_saved_model_loads_with_its_data(trained, options):
+    result, best, _ = trained
+    assert torch.load(best, weights_only=True)["content"]["model"] == "FM_CEL"
+    config, model, data, train_data, _, test_data = load_data_and_model(str(best))
+    assert config["model"] == "FM_CEL" and config["cel_max_clusters"] == 4
+    assert config["threshold"] == {"rating": 3}
+    from recbole_cel.trainer import get_trainer
+
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    assert trainer.evaluate(test_data, load_best_model=False) == result["test_result"]
+    assert model.embedding_strategies["user_id"].assignment.num_clusters == 4
+
+
+def test_loading_reads_no_pickled_data_set(trained, options, tmp_path):
+    (tmp_path / "saved" / "tiny-Dataset.pth").write_bytes(pickle.dumps(Bomb()))
+    load_data_and_model(str(trained[1]))
+    run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "epochs": 1})
+
+
+def test_plain_models_run_through_the_same_door(options):
+    options.pop("cel_max_clusters")
+    result = run_recbole_cel("FM", "tiny", config_dict=options)
+    assert set(result) == {"best_valid_score", "valid_score_bigger", "best_valid_result", "test_result"}
+    assert 0 < result["test_result"]["auc"] < 1
+
+
+def test_general_recommenders_run_too(options):
+    options = {key: value for key, value in options.items() if key not in ("threshold", "cel_max_clusters")}
+    result = run_recbole_cel("BPR", "tiny", config_dict=options)
+    assert "recall@10" in result["test_result"]
+
+
+def test_checkpoint_of_another_model(trained, options):
+    with pytest.raises(CheckpointError, match=r"it is of model FM_CEL, not of DeepFM_CEL"):
+        run_recbole_cel("DeepFM_CEL", "tiny", config_dict={**options, "cel_resume": str(trained[2])})
+
+
+def test_checkpoint_of_another_size(trained, options):
+    options.update(cel_resume=str(trained[2]), cel_max_clusters=5)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit this model; .* is \(4, 10\) in the file and \(5, 10\)"
+    ):
+        run_recbole_cel("FM_CEL", "tiny", config_dict=options)
+
+
+def test_checkpoint_of_another_data_set_or_split(trained, options, tmp_path):
+    options["cel_resume"] = str(trained[2])
+    with pytest.raises(CheckpointError, match="trained on other data; training interactions differ"):
+        run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "seed": 1})
+    options["data_path"] = str(write_tiny(tmp_path / "other", seed=5))
+    file = tmp_path / "other" / "tiny" / "tiny.inter"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:1000]))
+    with pytest.raises(CheckpointError, match="trained on other data"):
+        run_recbole_cel("FM_CEL", "tiny", config_dict=options)
+
+
+def test_missing_best_model(trained, options):
+    trained[1].unlink()
+    with pytest.raises(CheckpointError, match="the best model of that run, .* is missing"):
+        run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "cel_resume": str(trained[2])})
+
+
+def test_resuming_a_finished_run_gives_its_result(trained, options):
+    again = run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "cel_resume": str(trained[2])})
+    assert again == trained[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "learner"),
+    [(model, "adam") for model in ("FM", "FM_CEL", "DeepFM_CEL", "FM_ModuloHash")]
+    + [("FM_CEL", learner) for learner in ("sgd", "adagrad", "rmsprop", "adamw")],
+)
+def test_resumed_run_is_bit_equal(model, learner, options, tmp_path):
+    """Two epochs, then four more in another process's place, equal six epochs at once."""
+    options.update(learner=learner, cel_split_interval=0.7, cel_reassign_interval=0.6, cel_reassign_gain=0.0)
+    options.update(cel_personalisation=True, cel_personalisation_start=4)
+    whole = run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 6, "checkpoint_dir": "whole"})
+    run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 2, "checkpoint_dir": "parts"})
+    last = next((tmp_path / "parts").glob("*-last.pth"))
+    options.update(epochs=6, checkpoint_dir="parts", cel_resume=str(last))
+    resumed = run_recbole_cel(model, "tiny", config_dict=options)
+    assert resumed == whole
+    one = checkpoints.read(next((tmp_path / "whole").glob("*-last.pth")))
+    other = checkpoints.read(last)
+    for part in ("state_dict", "optimizer", "clusters", "random", "shuffle", "train_loss"):
+        assert checkpoints.digest(one[part]) == checkpoints.digest(other[part]), part

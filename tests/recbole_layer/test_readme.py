@@ -1,0 +1,18 @@
+from dataclasses import fields
+from pathlib import Path
+
+from recbole_cel.settings import PREFIX, CELSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readme_lists_every_option_with_its_help_and_default():
+    text = (ROOT / "README.md").read_text()
+    for spec in fields(CELSettings):
+        assert f"| `{PREFIX}{spec.name}` | `{spec.default}` | {spec.metadata['help']} |" in text
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    command = "python -m pip install -c constraints.txt -e '.[test]' && python -m pytest"
+    assert command in (ROOT / "README.md").read_text()
+    assert command in (ROOT / ".ci" / "run").read_text()
