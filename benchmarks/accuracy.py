@@ -56,7 +56,8 @@ def main() -> None:
                 ]
                 tried.append((statistics.mean(run["best_valid_score"] for run in runs), value, runs))
                 print(f"{model} {key}={value}: validation {tried[-1][0]:.4f}", file=sys.stderr)
-            valid, value, runs = max(tried, key=lambda one: one[0])
+            sign = 1 if tried[0][2][0]["valid_score_bigger"] else -1
+            valid, value, runs = max(tried, key=lambda one: sign * one[0])
             auc = [run["test_result"]["auc"] for run in runs]
             first_auc = first_auc or auc
             table.append(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import re
 import sys
 from logging import getLogger
 from pathlib import Path
@@ -12,7 +14,8 @@ from recbole.config import Config as RecBoleConfig
 
 from .clustering import SettingError
 from .model import clustered_fields, full_name, get_model, split_name
-from .settings import PREFIX, CELSettings
+from .settings import PREFIX, RUN_OPTIONS, CELSettings
+from .strategies import EmbeddingStrategy
 
 
 def properties_folder() -> Path:
@@ -59,23 +62,22 @@ class Config(RecBoleConfig):
         super().__init__(model, dataset, config_file_list, config_dict)
         settings = CELSettings.from_config(self.final_config_dict)
         strategy = split_name(self.model)[1]
+        if settings.resume is not None and not Path(settings.resume).is_file():
+            raise SettingError(f"{PREFIX}resume", f"names {settings.resume}, which is no file")
         if strategy is not None:
             clustered_fields(settings, self)
-            if int(self.final_config_dict.get("nproc", 1)) > 1:
-                raise SettingError("nproc", f"must be 1 for {self.model}: it trains in one process")
-        unused = [key for key in self.external_config_dict if key.startswith(PREFIX)]
-        about_runs = {"cel_activity_edges", "cel_checkpoint_interval", "cel_resume"}
-        unused = sorted(set(unused) - about_runs)
-        if strategy is None and unused:
-            getLogger().warning(
-                f"{', '.join(unused)}: no effect on {self.model}, which has full tables; "
-                f"use --model={self.model}_CEL"
-            )
+            # What holds in effect shows in the log and in TensorBoard, and is saved with the model.
+            for spec in dataclasses.fields(settings):
+                self.final_config_dict.setdefault(PREFIX + spec.name, spec.default)
+        self._point_out_unused(strategy)
 
-    def _init_parameters_category(self) -> None:
-        super()._init_parameters_category()
-        names = [PREFIX + name for name in CELSettings.__dataclass_fields__]
-        self.parameters["Clustered Embedding"] = ["embedding_strategy", *names]
+    def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:
+        used = RUN_OPTIONS | (strategy.options if strategy else set())
+        given = {key[len(PREFIX) :] for key in self.external_config_dict if key.startswith(PREFIX)}
+        if given - used:
+            names = ", ".join(PREFIX + name for name in sorted(given - used))
+            hint = "" if strategy else f"; use --model={self.model}_CEL"
+            getLogger().warning(f"{names}: no effect on {self.model}{hint}")
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         # RecBole evaluates these strings as Python. Literals are all that a setting needs, and run no code.
@@ -88,8 +90,11 @@ class Config(RecBoleConfig):
         if not self._command_line:
             return {}
         for argument in sys.argv[1:]:
-            if argument.startswith(f"--{PREFIX}") and argument.count("=") != 1:
-                raise SettingError(argument, "must be written as --key=value, without spaces")
+            # RecBole ignores whatever is not --key=value with one equals sign.
+            if re.match(r"-+cel[-_]", argument) and not re.fullmatch(r"--cel_\w+=[^=]*", argument):
+                raise SettingError(
+                    argument, "must be written as --cel_key=value, without spaces or a second equals sign"
+                )
         return dict(super()._load_cmd_line())
 
     def _get_model_and_dataset(self, model: Any, dataset: str | None) -> tuple[str, type, str]:
@@ -102,6 +107,8 @@ class Config(RecBoleConfig):
             name = full_name(model, strategy)
             _, _, final_dataset = super()._get_model_and_dataset(get_model(name), dataset)
             return name, get_model(name), final_dataset
+        if strategy is not None:
+            raise SettingError("embedding_strategy", "goes with the name of a model, not with a class")
         found: tuple[str, type, str] = super()._get_model_and_dataset(model, dataset)
         return found
 

@@ -111,14 +111,17 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
     """What identifies the data that a model was trained on.
 
     Returns:
-        Name, number of ids of every field, number of training interactions, and a digest of all of the
-        training interactions' columns. Plain data.
+        Name, number of ids of every field, number of training interactions, and a digest of
+        the ids, the training interactions and the side features. Plain data.
     """
     digest = hashlib.sha256()
-    for name in sorted(dataset.inter_feat.interaction):
-        column = dataset.inter_feat.interaction[name].contiguous()
-        digest.update(f"{name}:{column.dtype}:{tuple(column.shape)};".encode())
-        digest.update(column.view(torch.uint8).numpy().tobytes())
+    for name, tokens in sorted(dataset.field2id_token.items()):
+        digest.update(f"{name}:{len(tokens)};".encode() + "\n".join(map(str, tokens)).encode())
+    for features in (dataset.inter_feat, dataset.user_feat, dataset.item_feat):
+        for name in sorted(features.interaction) if features is not None else ():
+            column = features.interaction[name].contiguous()
+            digest.update(f"{name}:{column.dtype}:{tuple(column.shape)};".encode())
+            digest.update(column.view(torch.uint8).numpy())
     return {
         "name": str(dataset.dataset_name),
         "sizes": {name: len(tokens) for name, tokens in dataset.field2id_token.items()},

@@ -14,9 +14,10 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
 
+from .clustering import SettingError
 from .config import Config
 from .data import fingerprint
-from .model import get_model
+from .model import get_model, split_name
 from .trainer import checkpoint as checkpoints
 from .trainer import get_trainer
 from .trainer.trainer import Trainer, check_dataset, load_model_state
@@ -37,7 +38,12 @@ def run(
     """As RecBole's ``run``; several processes are RecBole's, and for models without a strategy only."""
     if nproc == 1 and world_size <= 0:
         return run_recbole_cel(model, dataset, config_file_list, config_dict, saved)
-    Config(model, dataset, config_file_list, {**(config_dict or {}), "nproc": nproc})
+    config = Config(model, dataset, config_file_list, config_dict)
+    if split_name(config["model"])[1] is not None or config["cel_resume"]:
+        raise SettingError(
+            "nproc",
+            "and world_size must be left alone: embedding strategies and cel_resume need one process",
+        )
     result: dict[str, Any] = recbole.quick_start.run(
         model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset
     )

@@ -11,6 +11,8 @@ from .clustering.settings import ClusterSettings, SettingError, is_bool, is_int,
 
 PREFIX = "cel_"
 DEFAULT_MAX_CLUSTERS = 64
+# Options that mean something for every model, whatever its tables.
+RUN_OPTIONS = {"activity_edges", "checkpoint_interval", "resume"}
 
 
 def _is_field_list(value: object) -> bool:
@@ -56,7 +58,7 @@ class CELSettings(ClusterSettings):
     )
     compression_ratio: Union[float, None] = option(
         None,
-        "instead of cel_max_clusters: how many times smaller the fields' tables shall be, at least",
+        "instead of cel_max_clusters: how many times fewer rows than ids every field shall have, at least",
         "a number >= 1",
         lambda v: v is None or is_number(v, 1),
     )
@@ -130,9 +132,11 @@ class CELSettings(ClusterSettings):
         wanted = self.max_clusters or DEFAULT_MAX_CLUSTERS
         if isinstance(wanted, int):
             wanted = dict.fromkeys(num_entities, wanted)
-        missing = [name for name in num_entities if name not in wanted]
-        if missing:
-            raise SettingError(f"{PREFIX}max_clusters", f"gives no number for field {missing[0]}")
+        for name in num_entities:
+            if wanted[name] < self.initial_clusters:
+                raise SettingError(
+                    f"{PREFIX}initial_clusters", f"is {self.initial_clusters}, more than field {name} may have"
+                )
         return {name: min(wanted[name], number) for name, number in num_entities.items()}
 
 

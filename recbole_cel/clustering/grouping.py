@@ -27,6 +27,11 @@ class Chunk(NamedTuple):
         total = values.new_zeros((len(self.entities), *values.shape[1:]))
         return total.index_add_(0, self.owner, values)
 
+    def pieces(self, max_interactions: int) -> Iterator[Chunk]:
+        """Parts with at most ``max_interactions`` interactions; all have the chunk's entities."""
+        for rows, owner in zip(self.interactions.split(max_interactions), self.owner.split(max_interactions)):
+            yield Chunk(self.entities, rows, owner)
+
     def of(self, chosen: Tensor) -> Chunk:
         """The part of the chunk that belongs to the ``chosen`` entities, a bool mask of shape ``(E,)``."""
         kept = chosen[self.owner]
@@ -54,8 +59,8 @@ class InteractionsByEntity:
     def chunks(self, entities: Tensor, max_interactions: int) -> Iterator[Chunk]:
         """Yield ``entities`` in the given order with their interactions, in bounded portions.
 
-        A chunk has at most ``max_interactions`` interactions, or one entity. Entities without interactions
-        come along like any other.
+        A chunk has at most ``max_interactions`` interactions, or one entity, which :meth:`Chunk.pieces` can
+        cut. Entities without interactions come along like any other.
         """
         counts = self.counts[entities]
         ends = counts.cumsum(0)

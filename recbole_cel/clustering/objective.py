@@ -60,9 +60,12 @@ class ModuleObjective:
     Args:
         module: maps ``len(fields)`` id tensors of shape ``(B,)`` to outputs of shape ``(B,)``.
         fields: the name of each id column.
-        columns: the id columns of the training data, each of shape ``(n,)``.
+        columns: the id columns of the training data, each of shape ``(n,)``, on the module's device.
         targets: shape ``(n,)``.
         loss: element-wise loss.
+
+    Raises:
+        ValueError: if the numbers or lengths of the columns do not match.
     """
 
     def __init__(
@@ -73,6 +76,12 @@ class ModuleObjective:
         targets: Tensor,
         loss: PointwiseLoss = binary_cross_entropy,
     ) -> None:
+        lengths = {len(column) for column in (*columns, targets)}
+        if len(fields) != len(columns) or len(lengths) != 1:
+            raise ValueError(
+                f"{len(fields)} fields need as many columns, all as long as the targets; got {len(columns)} "
+                f"columns, and lengths {sorted(lengths)}"
+            )
         self.module = module
         self.columns = dict(zip(fields, columns))
         self._targets = targets

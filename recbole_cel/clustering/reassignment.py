@@ -63,18 +63,21 @@ def reassign(
     entities = index.counts.nonzero().squeeze(1)
     targets = []
     before = after = 0.0
-    for chunk in index.chunks(entities, max(1, min(MAX_INTERACTIONS, MAX_LOSSES // len(alive)))):
+    max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // len(alive)))
+    for chunk in index.chunks(entities, max_interactions):
         current = column[assignment(chunk.entities)]
-        seen = probe(objective, tables, chunk)
-        losses = _linearised_losses(objective, seen, chunk, rows, current)
+        losses = rows.new_zeros(len(chunk.entities), len(alive), dtype=torch.float64)
+        for piece in chunk.pieces(max_interactions):
+            seen = probe(objective, tables, piece)
+            losses += _linearised_losses(objective, seen, piece, rows, current)
         own = losses.gather(1, current.unsqueeze(1)).squeeze(1)
         if candidates:
             losses = _checked_losses(objective, tables, chunk, losses, own, gain, alive, candidates)
         best, choice = losses.min(dim=1)
         moves = own - best > gain + ROUNDING * own.abs()
         targets.append(alive[torch.where(moves, choice, current)])
-        before += float(own.double().sum())
-        after += float(torch.where(moves, best, own).double().sum())
+        before += float(own.sum())
+        after += float(torch.where(moves, best, own).sum())
         advance(len(chunk.interactions))
     target = torch.cat(targets) if targets else entities
     changed = target != assignment(entities)
@@ -107,8 +110,10 @@ def _checked_losses(
         if not bool(tried.any()):
             break
         part = chunk.of(tried)
+        losses = exact.new_zeros(len(part.entities))
         with tables[0].assignment.provisionally(part.entities, alive[choice[tried]]), torch.no_grad():
-            outputs = objective.outputs(part.interactions)
-        losses = part.sum_by_entity(objective.loss(outputs, objective.targets(part.interactions)))
+            for piece in part.pieces(MAX_INTERACTIONS):
+                outputs = objective.outputs(piece.interactions)
+                losses += piece.sum_by_entity(objective.loss(outputs, objective.targets(piece.interactions)))
         exact[tried.nonzero().squeeze(1), choice[tried]] = losses
     return exact

@@ -61,7 +61,7 @@ class ClusterSettings:
         lambda v: is_int(v, 1),
     )
     split_interval: float = option(
-        1.0,
+        0.25,
         "epochs between two split events; fractions are allowed",
         "a number > 0",
         lambda v: is_number(v, 0, open=True),

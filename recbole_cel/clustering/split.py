@@ -15,10 +15,11 @@ from .grouping import InteractionsByEntity
 from .objective import Objective, loss_slope
 from .probe import probe
 
-# Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers in the gradients
-# held at once. A cluster with more members than fit finds its cut from a random sample of that many.
+# Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers (float64) in the
+# gradients and in the covariances held at once. A cluster with more members than fit finds its cut from a random
+# sample of that many.
 MAX_INTERACTIONS = 1 << 13
-MAX_GRADIENT_NUMBERS = 1 << 21
+MAX_NUMBERS = 1 << 21
 
 
 class Proposal(NamedTuple):
@@ -63,12 +64,13 @@ def propose_split(
         index: the field's interactions.
         threshold: see :func:`~.gpca.fit_cuts`.
         generator: draws the sample in clusters of more than ``max_members`` members.
-        max_members: members whose gradients are held at once; the default bounds the memory at 16 MB.
+        max_members: members whose gradients are held at once; the default holds 2 million numbers.
         advance: told the number of interactions done, for a progress bar.
     """
     assignment = tables[0].assignment
     width = sum(table.embedding_dim for table in tables)
-    max_members = max_members or max(2, MAX_GRADIENT_NUMBERS // width)
+    max_members = max_members or max(2, MAX_NUMBERS // width)
+    max_clusters = max(1, MAX_NUMBERS // width**2)
     beyond = torch.zeros(assignment.num_entities, dtype=torch.bool, device=index.counts.device)
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
@@ -76,18 +78,21 @@ def propose_split(
 
     def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
-            seen = probe(objective, tables, chunk)
-            slope = loss_slope(objective, seen.outputs, seen.targets)
-            gradients = chunk.sum_by_entity((slope.unsqueeze(1) * seen.jacobian).double())
-            losses = objective.loss(seen.outputs, seen.targets).double()
+            gradients = loss.new_zeros(len(chunk.entities), width)
+            losses = loss.new_zeros(len(chunk.entities))
+            for piece in chunk.pieces(MAX_INTERACTIONS):
+                seen = probe(objective, tables, piece)
+                slope = loss_slope(objective, seen.outputs, seen.targets)
+                gradients += piece.sum_by_entity((slope.unsqueeze(1) * seen.jacobian).double())
+                losses += piece.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
             clusters = assignment(chunk.entities)
-            loss.index_add_(0, clusters, chunk.sum_by_entity(losses))
+            loss.index_add_(0, clusters, losses)
             norm.index_add_(0, clusters, gradients.norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
             advance(len(chunk.interactions))
             yield chunk.entities, gradients
 
-    for members, sample in _batches(assignment, index, max_members, generator):
+    for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
         gradients = torch.cat([part for _, part in gradients_of(members[:sample])])
         clusters = assignment(members[:sample])
         present, groups = clusters.unique_consecutive(return_inverse=True)
@@ -103,11 +108,16 @@ def _beyond_single(cuts: Cuts, gradients: Tensor) -> Tensor:
 
 
 def _batches(
-    assignment: ClusterAssignment, index: InteractionsByEntity, max_members: int, generator: torch.Generator
+    assignment: ClusterAssignment,
+    index: InteractionsByEntity,
+    max_members: int,
+    max_clusters: int,
+    generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, int]]:
     """Yield entities, cluster after cluster, and how many of them find the cuts.
 
-    A batch is either some whole clusters, of fewer than twice ``max_members`` members, which all find the cuts;
+    A batch is either at most ``max_clusters`` whole clusters, of fewer than twice ``max_members`` members, which
+    all find the cuts;
     or a single larger cluster in random order, of which the first ``max_members`` find it.
     """
     entities = index.counts.nonzero().squeeze(1)
@@ -124,6 +134,7 @@ def _batches(
     large = sizes > max_members
     opens = torch.ones_like(large)
     opens[1:] = (starts[1:] // max_members != starts[:-1] // max_members) | large[1:] | large[:-1]
+    opens[::max_clusters] = True
     bounds = [*starts[opens].tolist(), len(entities)]
     for (first, last), single in zip(zip(bounds, bounds[1:]), large[opens].tolist()):
         yield entities[first:last], max_members if single else last - first

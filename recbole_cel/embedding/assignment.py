@@ -86,13 +86,15 @@ class ClusterAssignment(nn.Module):
         finally:
             self.clusters[entities] = before
 
-    def validate(self) -> None:
-        """Check what was loaded.
+    def validate(self, clusters: Tensor) -> None:
+        """Check an assignment before it is taken over.
 
         Raises:
-            ValueError: if any entity's cluster lies outside ``0 .. K - 1``.
+            ValueError: if its type differs, or any entity's cluster lies outside ``0 .. K - 1``.
         """
-        low, high = int(self.clusters.min()), int(self.clusters.max())
+        if clusters.dtype != self.clusters.dtype:
+            raise ValueError(f"the assignment is of type {clusters.dtype}, not {self.clusters.dtype}")
+        low, high = int(clusters.min()), int(clusters.max())
         if low < 0 or high >= self.max_clusters:
             raise ValueError(
                 f"the assignment names cluster {low if low < 0 else high}, "
@@ -103,9 +105,10 @@ class ClusterAssignment(nn.Module):
         """Sizes and storage type, for ``print(model)``."""
         return f"num_entities={self.num_entities}, max_clusters={self.max_clusters}, dtype={self.clusters.dtype}"
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self.validate()
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if f"{prefix}clusters" in state_dict:
+            self.validate(state_dict[f"{prefix}clusters"])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._count_members()
 
     def _count_members(self) -> None:

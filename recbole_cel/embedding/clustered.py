@@ -101,6 +101,11 @@ class ClusteredEmbedding(nn.Module):
         if self.personal is not None:
             self.personal.requires_grad_(True)
 
+    @property
+    def personalised(self) -> bool:
+        """Whether the entities' own rows are being trained."""
+        return self.personal is not None and self.personal.requires_grad
+
     def personalisation_penalty(self) -> Tensor:
         """Sum over entities of the squared distance of their own row to their cluster's, shape ``()``."""
         if self.personal is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 from recbole.model.abstract_recommender import ContextRecommender
 from recbole.model.layers import FMEmbedding, FMFirstOrderLinear
 from recbole.utils import FeatureType
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from ..clustering import SettingError
 from ..embedding import ClusteredEmbedding
 from ..settings import PREFIX, CELSettings, check_fields
-from ..strategies import STRATEGIES, EmbeddingStrategy, FullStrategy
+from ..strategies import STRATEGIES, EmbeddingStrategy
 from .dataset_view import PlaceholderSizes
 from .token_table import TokenTable
 
@@ -58,10 +60,9 @@ class StrategyRecommender(ContextRecommender):
         loss: Tensor = super().calculate_loss(interaction)
         for strategy in self.embedding_strategies.values():
             for table in strategy.tables:
-                personal = table.personal if isinstance(table, ClusteredEmbedding) else None
-                if personal is not None and personal.requires_grad:
+                if isinstance(table, ClusteredEmbedding) and table.personalised:
                     weight = self.settings.personalisation_lambda / self._num_interactions
-                    loss = loss + weight * personal.square().sum()
+                    loss = loss + weight * table.personalisation_penalty()
         return loss
 
     def _replace_tables(self, dataset: Any, sizes: dict[str, int]) -> None:
@@ -72,27 +73,27 @@ class StrategyRecommender(ContextRecommender):
                 f"{PREFIX}fields",
                 f"names {absent[0]!r}, which the model does not use; it uses {', '.join(names)}",
             )
-        placeholders = sum(self.token_field_dims)
-        self.token_field_dims = [int(dataset.num(name)) for name in names]
-        replaced = 0
-        for parent in list(self.modules()):
-            for attribute, child in list(parent.named_children()):
-                if isinstance(child, FMEmbedding) and len(child.offsets) == len(names):
-                    setattr(parent, attribute, self._token_table(parent, child, names))
-                    replaced += 1
+        stacked = [module.embedding for module in self.modules() if isinstance(module, FMEmbedding)]
         left = [
             name
             for name, module in self.named_modules()
             if isinstance(module, nn.Embedding)
-            and module.num_embeddings == placeholders
+            and module.num_embeddings == sum(self.token_field_dims)
+            and not any(module is embedding for embedding in stacked)
             and not OTHER_TABLES.intersection(name.split("."))
         ]
-        if left or not replaced:
+        if left:
             base = type(self).__mro__[2].__name__
             raise SettingError(
                 "model",
                 f"{base} keeps id tables of its own ({', '.join(left)}); it cannot take other tables yet",
             )
+        self.token_field_dims = [int(dataset.num(name)) for name in names]
+        self.token_field_offsets = np.array([0, *accumulate(self.token_field_dims)][:-1])
+        for parent in list(self.modules()):
+            for attribute, child in list(parent.named_children()):
+                if isinstance(child, FMEmbedding) and len(child.offsets) == len(names):
+                    setattr(parent, attribute, self._token_table(parent, child, names))
 
     def _token_table(self, parent: nn.Module, old: FMEmbedding, names: list[str]) -> TokenTable:
         width = old.embedding.embedding_dim
@@ -102,9 +103,7 @@ class StrategyRecommender(ContextRecommender):
         shared = not isinstance(parent, FMFirstOrderLinear) or self.settings.share_first_order
         own = {}
         for name, strategy in self.embedding_strategies.items():
-            if not shared:
-                strategy = FullStrategy(strategy.num_entities, strategy.num_entities, self.settings)
-            own[name] = strategy.table(width, std)
+            own[name] = strategy.table(width, std) if shared else strategy.full_table(width, std)
         return TokenTable(names, self.token_field_dims, own, width, std)
 
 
@@ -113,6 +112,9 @@ def clustered_fields(settings: CELSettings, config: Any) -> list[str]:
     names = list(settings.fields or [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]])
     if isinstance(settings.max_clusters, dict):
         check_fields(f"{PREFIX}max_clusters", settings.max_clusters, names)
+        missing = [name for name in names if name not in settings.max_clusters]
+        if missing:
+            raise SettingError(f"{PREFIX}max_clusters", f"gives no number for field {missing[0]}")
     return names
 
 

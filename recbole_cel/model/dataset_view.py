@@ -25,4 +25,6 @@ class PlaceholderSizes:
         return len(self._dataset)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # not there yet while a copy is being made
+            raise AttributeError(name)
         return getattr(self._dataset, name)

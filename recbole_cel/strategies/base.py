@@ -25,18 +25,22 @@ class EmbeddingStrategy(ABC, Generic[Table]):
 
     Attributes:
         name: the value of ``embedding_strategy`` in a configuration.
+        options: the options (without ``cel_``) that have an effect.
         suffix: model ``X`` with this strategy is called ``X_<suffix>``.
         tables: the tables made so far.
+        full_tables: tables of the field that the strategy leaves full.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
+    options: ClassVar[set[str]] = {"fields", "max_clusters", "compression_ratio", "share_first_order"}
 
     def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
         self.num_entities = num_entities
         self.num_rows = num_rows
         self.settings = settings
         self.tables: list[Table] = []
+        self.full_tables: list[nn.Embedding] = []
 
     def table(self, embedding_dim: int, std: float) -> Table:
         """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out.
@@ -46,6 +50,18 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         table = self._make_table(embedding_dim, std)
         self.tables.append(table)
         return table
+
+    def full_table(self, embedding_dim: int, std: float) -> nn.Embedding:
+        """Make a table with one row for each entity, whatever the strategy."""
+        table = nn.Embedding(self.num_entities, embedding_dim)
+        nn.init.normal_(table.weight, 0.0, std)
+        self.full_tables.append(table)
+        return table
+
+    @property
+    def all_tables(self) -> list[nn.Module]:
+        """All tables of the field."""
+        return [*self.tables, *self.full_tables]
 
     @abstractmethod
     def _make_table(self, embedding_dim: int, std: float) -> Table: ...

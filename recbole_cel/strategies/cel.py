@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import ClassVar
+
 from ..clustering import ClusterSettings
 from ..embedding import ClusterAssignment, ClusteredEmbedding
 from .base import EmbeddingStrategy
@@ -12,11 +15,14 @@ class ClusteredStrategy(EmbeddingStrategy[ClusteredEmbedding]):
 
     name = "cel"
     suffix = "CEL"
+    options: ClassVar[set[str]] = EmbeddingStrategy.options | {
+        "personalisation_lambda",
+        *(spec.name for spec in fields(ClusterSettings)),
+    }
 
     def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
         super().__init__(num_entities, num_rows, settings)
-        initial = min(settings.initial_clusters, num_rows)
-        self.assignment = ClusterAssignment(num_entities, num_rows, initial)
+        self.assignment = ClusterAssignment(num_entities, num_rows, settings.initial_clusters)
 
     def _make_table(self, embedding_dim: int, std: float) -> ClusteredEmbedding:
         return ClusteredEmbedding(

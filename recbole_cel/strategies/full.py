@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
 from .base import EmbeddingStrategy
@@ -12,8 +14,7 @@ class FullStrategy(EmbeddingStrategy[nn.Embedding]):
 
     name = "full"
     suffix = "Full"
+    options: ClassVar[set[str]] = set()
 
     def _make_table(self, embedding_dim: int, std: float) -> nn.Embedding:
-        table = nn.Embedding(self.num_entities, embedding_dim)
-        nn.init.normal_(table.weight, 0.0, std)
-        return table
+        return self.full_table(embedding_dim, std)

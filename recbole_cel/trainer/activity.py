@@ -16,8 +16,8 @@ LEVELS = ("cold", "medium", "warm")
 class ActivityRow(NamedTuple):
     """Metrics of the evaluated interactions of one group of users or items.
 
-    ``auc`` is None where the group has only positive or only negative interactions, ``log_loss`` where it has
-    none.
+    ``auc`` is None where the labels are not both 0 and 1, ``log_loss`` where there are none or the scores are no
+    probabilities.
     """
 
     field: str
@@ -77,7 +77,10 @@ def activity_table(
             of_level = level == number
             labels = collected["label"][of_level].numpy()
             scores = collected["score"][of_level].double().numpy()
-            both = len(set(labels.tolist())) == 2
+            # Neither means anything for ratings, nor LogLoss for scores that are no probabilities.
+            binary = set(labels.tolist()) <= {0.0, 1.0}
+            both = binary and len(set(labels.tolist())) == 2
+            likely = binary and len(labels) > 0 and scores.min() >= 0 and scores.max() <= 1
             rows.append(
                 ActivityRow(
                     field,
@@ -85,7 +88,7 @@ def activity_table(
                     len(collected[field][of_level].unique()),
                     len(labels),
                     float(roc_auc_score(labels, scores)) if both else None,
-                    float(log_loss(labels, scores, labels=[0.0, 1.0])) if len(labels) else None,
+                    float(log_loss(labels, scores, labels=[0.0, 1.0])) if likely else None,
                 )
             )
     return rows

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import random
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 
 FORMAT = "recbole_cel checkpoint 1"
+ENCODED = "encoded as"
 
 
 class CheckpointError(RuntimeError):
@@ -32,6 +32,8 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed while it wrote
+        stale.unlink(missing_ok=True)
     state = {"format": FORMAT, "digest": digest(content), "content": dict(content)}
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -39,6 +41,7 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -55,24 +58,21 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ):
+        file = open(path, "rb")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        with file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # whatever an arbitrary file makes the reader stumble over
         raise CheckpointError(
             f"{path}: cut off, damaged, or no checkpoint of recbole_cel (it must hold tensors and plain data only)"
         ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not written by recbole_cel (expected format '{FORMAT}')")
     try:
-        intact = digest(state["content"]) == state["digest"]
-    except (TypeError, KeyError):
+        intact = digest(state["content"]) == state["digest"] and isinstance(state["content"], dict)
+    except Exception:  # content that we do not write, such as sparse tensors
         intact = False
     if not intact:
         raise CheckpointError(f"{path}: its content was changed after it was written (digest differs)")
@@ -127,6 +127,46 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
         return value
     raise TypeError(f"{type(value).__name__} is not plain data")
+
+
+def encode(value: Any) -> Any:
+    """``value`` as plain data: NumPy arrays and SciPy matrices become marked dicts of tensors.
+
+    Raises:
+        TypeError: at anything else that :func:`write` would refuse.
+    """
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return {ENCODED: "numpy", "array": torch.from_numpy(value.copy())}
+    if scipy.sparse.issparse(value):
+        matrix = value.tocsr()
+        parts = [torch.from_numpy(np.asarray(part)) for part in (matrix.data, matrix.indices, matrix.indptr)]
+        return {ENCODED: value.format, "parts": parts, "shape": list(value.shape)}
+    if isinstance(value, Mapping):
+        return {key: encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(encode(item) for item in value)
+    return plain(value)
+
+
+def decode(value: Any) -> Any:
+    """What :func:`encode` was given."""
+    if isinstance(value, Mapping) and ENCODED in value:
+        if value[ENCODED] == "numpy":
+            return value["array"].numpy()
+        parts = tuple(part.numpy() for part in value["parts"])
+        return scipy.sparse.csr_matrix(parts, shape=tuple(value["shape"])).asformat(value[ENCODED])
+    if isinstance(value, Mapping):
+        return {key: decode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(decode(item) for item in value)
+    return value
+
+
+def _umask() -> int:
+    # It can only be read by setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def random_state() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import recbole.utils
 import torch
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import EvaluatorType, ModelType, set_color
+from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 
 from .. import __version__
@@ -29,6 +30,11 @@ from .size import FieldSize, field_size
 
 # Derived by RecBole from other keys, or of this process alone.
 NOT_SAVED = {"local_rank", "single_spec", "valid_neg_sample_args", "test_neg_sample_args", "cel_resume"}
+# What a resumed run may have otherwise than the run that it continues: it changes no number of the training.
+MAY_DIFFER = {
+    "epochs", "data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "use_gpu", "log_wandb",
+    "wandb_project", "eval_batch_size", "config_files", "cel_activity_edges", "cel_checkpoint_interval",
+}  # fmt: skip
 
 
 class Trainer(RecBoleTrainer):
@@ -48,6 +54,10 @@ class Trainer(RecBoleTrainer):
         self._resumed: dict[str, Any] | None = None
         self._unlogged: list[ClusterEvent] = []
         self._show_progress = False
+        self._write_states = False
+        self._epoch = -1
+        self._valid_result: dict[str, float] | None = None
+        self._hook: RemovableHandle | None = None
         if config["eval_type"] == EvaluatorType.VALUE:
             self.eval_collector = ScoreCollector(config, [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]])
 
@@ -61,6 +71,8 @@ class Trainer(RecBoleTrainer):
         """Take the training data, before :meth:`resume_checkpoint` or :meth:`fit` needs them."""
         if self._train_data is train_data:
             return
+        if self._hook is not None:
+            self._hook.remove()
         self._train_data = train_data
         self._fingerprint = fingerprint(train_data._dataset)
         if not isinstance(self.model, StrategyRecommender):
@@ -83,7 +95,7 @@ class Trainer(RecBoleTrainer):
             progress=self._progress,
         )
         clusters = self.cluster_optimiser
-        self.optimizer.register_step_post_hook(lambda *_: clusters.step())
+        self._hook = self.optimizer.register_step_post_hook(lambda *_: clusters.step())
 
     def fit(
         self,
@@ -105,16 +117,11 @@ class Trainer(RecBoleTrainer):
                 self.eval_collector.data_collect(train_data)
                 return self.best_valid_score, self.best_valid_result
 
-        def after_evaluation(epoch: int, score: float) -> None:
-            interval = self.settings.checkpoint_interval
-            if saved and interval and (epoch + 1) % interval == 0:
-                self._save_checkpoint(epoch, verbose=False, saved_model_file=self.resume_file)
-            if callback_fn:
-                callback_fn(epoch, score)
-
+        self._write_states = saved and self.settings.checkpoint_interval > 0
         result: tuple[float, dict[str, float] | None] = super().fit(
-            train_data, valid_data, verbose, saved, show_progress, after_evaluation
+            train_data, valid_data, verbose, saved, show_progress, callback_fn
         )
+        self._write_state()
         return result
 
     def evaluate(
@@ -138,9 +145,11 @@ class Trainer(RecBoleTrainer):
         """Continue from a checkpoint; the next :meth:`fit` gives what an uninterrupted run would have given.
 
         Raises:
-            CheckpointError: if the file is damaged, or of another model or data set; nothing is changed then.
+            CheckpointError: if the file is damaged, or of another model, data set or configuration; nothing is
+                changed then.
         """
         state = self._read(resume_file)
+        check_config(resume_file, state["config"], saved_config(self.config))
         best = Path(resume_file).with_name(state["best_file"])
         if not best.is_file():
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
@@ -155,7 +164,7 @@ class Trainer(RecBoleTrainer):
         self._resumed = state
         self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
 
-    def activity(self, edges: tuple[int, int] | None = None) -> list[ActivityRow]:
+    def activity(self) -> list[ActivityRow]:
         """AUC and LogLoss of the last evaluation by user and item activity in training."""
         if not self.collected:
             return []
@@ -164,14 +173,14 @@ class Trainer(RecBoleTrainer):
             name: torch.bincount(dataset.inter_feat[name], minlength=dataset.num(name))
             for name in (self.config["USER_ID_FIELD"], self.config["ITEM_ID_FIELD"])
         }
-        return activity_table(self.collected, counts, edges or self.settings.activity_edges)
+        return activity_table(self.collected, counts, self.settings.activity_edges)
 
     def sizes(self) -> list[FieldSize]:
         """Size of the entity fields' tables; empty for models without an embedding strategy."""
         if not isinstance(self.model, StrategyRecommender):
             return []
         return [
-            field_size(name, strategy.num_entities, strategy.tables, self.optimizer)
+            field_size(name, strategy.num_entities, strategy.all_tables, self.optimizer)
             for name, strategy in self.model.embedding_strategies.items()
         ]
 
@@ -180,13 +189,26 @@ class Trainer(RecBoleTrainer):
         edges = self.settings.activity_edges
         return final_report(self.config["model"], test_result, self.activity(), self.sizes(), edges)
 
-    def _train_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        losses = super()._train_epoch(*args, **kwargs)
+    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+        # The epoch before is over now, with its evaluation and all that follows it.
+        if epoch_idx > self.start_epoch and epoch_idx % max(1, self.settings.checkpoint_interval) == 0:
+            self._write_state()
+        self._epoch = epoch_idx
+        losses = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         # Not logged at once: the line would break the epoch's progress bar.
         for event in self._unlogged:
             self.logger.info(set_color("clusters", "green") + f" {event}")
         self._unlogged.clear()
         return losses
+
+    def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        score, self._valid_result = super()._valid_epoch(*args, **kwargs)
+        return score, self._valid_result
+
+    def _write_state(self) -> None:
+        """Write the file to resume from: the state after the last finished epoch."""
+        if self._write_states and self._epoch >= 0:
+            self._save_checkpoint(self._epoch, verbose=False, saved_model_file=self.resume_file)
 
     def _on_event(self, event: ClusterEvent) -> None:
         self._unlogged.append(event)
@@ -208,9 +230,9 @@ class Trainer(RecBoleTrainer):
             yield bar.update
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
-            return
         file = kwargs.pop("saved_model_file", self.saved_model_file)
+        # RecBole saves a new best model before it takes its result over.
+        best_result = self._valid_result if file == self.saved_model_file else self.best_valid_result
         state = {
             "version": __version__,
             "model": self.config["model"],
@@ -219,15 +241,15 @@ class Trainer(RecBoleTrainer):
             "epoch": epoch,
             "cur_step": self.cur_step,
             "best_valid_score": self.best_valid_score,
-            "best_valid_result": self.best_valid_result and dict(self.best_valid_result),
+            "best_valid_result": best_result and dict(best_result),
             "best_file": os.path.basename(self.saved_model_file),
             "train_loss": self.train_loss_dict,
             "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
+            "other_parameter": other_parameters(self.model),
             "optimizer": self.optimizer.state_dict(),
             "clusters": self.cluster_optimiser and self.cluster_optimiser.state_dict(),
             "random": checkpoints.random_state(),
-            "shuffle": self._train_data.generator.get_state(),
+            "shuffle": [generator.get_state() for generator in shufflers(self._train_data)],
         }
         checkpoints.write(file, checkpoints.plain(state))
         if verbose:
@@ -249,9 +271,51 @@ class Trainer(RecBoleTrainer):
         """Set what :meth:`fit` needs besides what :meth:`resume_checkpoint` has set."""
         if self.cluster_optimiser is not None:
             self.cluster_optimiser.load_state_dict(state["clusters"])
-        self._train_data.generator.set_state(state["shuffle"])
+        for generator, shuffle in zip(shufflers(self._train_data), state["shuffle"]):
+            generator.set_state(shuffle)
         checkpoints.set_random_state(state["random"])
         self._resumed = None
+
+
+def shufflers(train_data: Any) -> list[torch.Generator]:
+    """The random generators that decide the order of the training data."""
+    if hasattr(train_data, "generator"):
+        return [train_data.generator]
+    return [train_data.general_dataloader.generator, train_data.kg_dataloader.generator]
+
+
+def other_parameters(model: Any) -> dict[str, Any]:
+    """What a model keeps besides its tensors, as plain data; modules are in its ``state_dict`` already.
+
+    Raises:
+        CheckpointError: if that cannot be saved without pickling code.
+    """
+    found = {}
+    for name, value in model.other_parameter().items():
+        if isinstance(value, torch.nn.Module):
+            continue
+        try:
+            found[name] = checkpoints.encode(value)
+        except TypeError as error:
+            raise CheckpointError(
+                f"{type(model).__name__}.{name} cannot be saved ({error}); run with saved=False"
+            ) from None
+    return found
+
+
+def check_config(file: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Check that a run continues under the options that it began with.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    differing = sorted(
+        key for key in {**saved, **present} if key not in MAY_DIFFER and saved.get(key) != present.get(key)
+    )
+    if differing:
+        values = ", ".join(f"{key}={saved.get(key)!r}, not {present.get(key)!r}" for key in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise CheckpointError(f"{file}: the run to be continued had {values}{more}; give the same options")
 
 
 def check_dataset(file: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
@@ -281,7 +345,10 @@ def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
     differing = [
         name
         for name in {**own, **saved}
-        if name not in own or name not in saved or own[name].shape != saved[name].shape
+        if name not in own
+        or name not in saved
+        or own[name].shape != saved[name].shape
+        or own[name].dtype != saved[name].dtype
     ]
     if differing:
         name = differing[0]
@@ -294,7 +361,7 @@ def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
         model.load_state_dict(saved)
     except ValueError as error:
         raise CheckpointError(f"{file}: {error}") from None
-    model.load_other_parameter(state.get("other_parameter"))
+    model.load_other_parameter(checkpoints.decode(state["other_parameter"]))
 
 
 def saved_config(config: Any) -> dict[str, Any]:
@@ -324,9 +391,5 @@ def get_trainer(model_type: ModelType, model_name: str) -> type:
     base = recbole.utils.get_trainer(model_type, split_name(model_name)[0])
     if base is RecBoleTrainer:
         return Trainer
-    ours = (
-        issubclass(base, RecBoleTrainer)
-        and base._save_checkpoint is RecBoleTrainer._save_checkpoint
-        and base.fit is RecBoleTrainer.fit
-    )
+    ours = issubclass(base, RecBoleTrainer) and base._save_checkpoint is RecBoleTrainer._save_checkpoint
     return _with_our_checkpoints(base) if ours else base

@@ -58,6 +58,9 @@ def test_bad_moves_and_bad_states_are_refused():
     state = {"clusters": torch.full((10,), 9, dtype=torch.uint8)}
     with pytest.raises(ValueError, match="names cluster 9"):
         assignment.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"type torch\.int64"):
+        assignment.load_state_dict({"clusters": torch.full((10,), 258)})
+    assert assignment.clusters.sum() == 0 and assignment.members.tolist() == [10, 0, 0, 0]
 
 
 def test_provisional_clusters_are_put_back():

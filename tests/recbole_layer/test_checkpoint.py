@@ -1,5 +1,6 @@
 import collections
 import pickle
+import random
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_data import write_tiny
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.trainer import CheckpointError
 from recbole_cel.trainer import checkpoint as checkpoints
+from recbole_cel.trainer.trainer import load_model_state
 
 
 @pytest.fixture
@@ -144,9 +146,78 @@ def test_checkpoint_of_another_model(trained, options):
 def test_checkpoint_of_another_size(trained, options):
     options.update(cel_resume=str(trained[2]), cel_max_clusters=5)
     with pytest.raises(
-        CheckpointError, match=r"does not fit this model; .* is \(4, 10\) in the file and \(5, 10\)"
+        CheckpointError, match="run to be continued had cel_max_clusters=4, not 5; give the same options"
     ):
         run_recbole_cel("FM_CEL", "tiny", config_dict=options)
+
+
+def test_model_state_that_does_not_fit_is_refused_before_loading(trained):
+    model = load_data_and_model(str(trained[1]))[1]
+    before = checkpoints.digest(model.state_dict())
+    for name in ("first_order_linear.bias", "token_embedding_table.own.user_id.assignment.clusters"):
+        state = checkpoints.read(trained[1])
+        state["state_dict"][name] = state["state_dict"][name].double()
+        with pytest.raises(CheckpointError, match="does not fit this model"):
+            load_model_state(model, state, "x.pth")
+    state["state_dict"][name] = state["state_dict"][name].byte() + 99
+    with pytest.raises(CheckpointError, match="names cluster"):
+        load_model_state(model, state, "x.pth")
+    assert checkpoints.digest(model.state_dict()[name]) == checkpoints.digest(
+        checkpoints.read(trained[1])["state_dict"][name]
+    )
+    assert before
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 0.5}, {"learner": "sgd"}, {"cel_split_interval": 3}])
+def test_other_options_are_refused(change, trained, options):
+    with pytest.raises(CheckpointError, match=f"the run to be continued had {next(iter(change))}="):
+        run_recbole_cel("FM_CEL", "tiny", config_dict={**options, **change, "cel_resume": str(trained[2])})
+
+
+@pytest.mark.parametrize("extra", [{"eval_step": 0}, {"eval_step": 2, "cel_checkpoint_interval": 3}])
+def test_the_file_to_resume_from_does_not_depend_on_evaluation(extra, options, tmp_path):
+    run_recbole_cel("FM_CEL", "tiny", config_dict={**options, **extra, "epochs": 5})
+    assert checkpoints.read(next((tmp_path / "saved").glob("*-last.pth")))["epoch"] == 4
+
+
+def test_no_state_is_written_if_none_is_wanted(options, tmp_path):
+    run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "cel_checkpoint_interval": 0})
+    assert not list((tmp_path / "saved").glob("*-last.pth"))
+
+
+def test_the_best_model_can_be_resumed_from(trained):
+    state = checkpoints.read(trained[1])
+    assert state["best_valid_result"]["auc"] == state["best_valid_score"]
+
+
+@pytest.mark.parametrize("model", ["ItemKNN", "EASE", "LightGCN", "DMF"])
+def test_models_that_keep_matrices_are_saved(model, options):
+    options = {key: value for key, value in options.items() if key not in ("threshold", "cel_max_clusters")}
+    options["inter_matrix_type"] = "01"
+    result = run_recbole_cel(model, "tiny", config_dict=options)
+    assert 0 < result["test_result"]["recall@10"] <= 1
+
+
+def test_value_metrics_of_scores_that_are_no_probabilities(options):
+    options = {key: value for key, value in options.items() if key not in ("threshold", "cel_max_clusters")}
+    mode = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "uni10"}
+    options.update(metrics=["AUC"], valid_metric="AUC", eval_args=mode)
+    assert 0 < run_recbole_cel("BPR", "tiny", config_dict=options)["test_result"]["auc"] < 1
+
+
+def test_any_changed_byte_gives_one_clear_error_or_the_same_content(tmp_path):
+    file = tmp_path / "a.pth"
+    content = {"x": torch.arange(20), "config": {"a": [1, "b", None]}, "state": {"y": torch.randn(3)}}
+    checkpoints.write(file, content)
+    data, places = file.read_bytes(), random.Random(0)
+    for _ in range(500):
+        changed = bytearray(data)
+        changed[places.randrange(len(data))] ^= 1 << places.randrange(8)
+        file.write_bytes(changed)
+        try:
+            assert checkpoints.digest(checkpoints.read(file)) == checkpoints.digest(content)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
 
 
 def test_checkpoint_of_another_data_set_or_split(trained, options, tmp_path):

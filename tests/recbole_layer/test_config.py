@@ -1,10 +1,14 @@
 import sys
+from dataclasses import fields
 
 import pytest
+import yaml
+from recbole.model.context_aware_recommender.fm import FM
 
 from recbole_cel.clustering import SettingError
 from recbole_cel.config import Config, literal, properties_folder
-from recbole_cel.settings import PREFIX, CELSettings
+from recbole_cel.quick_start import run
+from recbole_cel.settings import PREFIX, RUN_OPTIONS, CELSettings
 
 
 def config(model="DeepFM_CEL", **extra):
@@ -42,6 +46,8 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_activity_edges", [50, 10], "cel_activity_edges must be two increasing"),
         ("cel_checkpoint_interval", -1, "cel_checkpoint_interval must be"),
         ("cel_resume", 3, "cel_resume must be a path"),
+        ("cel_resume", "nowhere.pth", "cel_resume names nowhere.pth, which is no file"),
+        ("cel_max_clusters", {"user_id": 3}, "cel_max_clusters gives no number for field item_id"),
         ("embedding_strategy", "modulohash", "did you mean modulo_hash"),
         ("embedding_strategy", "modulo_hash", "--model=DeepFM --embedding_strategy=modulo_hash"),
     ],
@@ -54,7 +60,8 @@ def test_bad_options_are_one_clear_line(key, value, message):
 
 
 def test_every_option_has_a_case_above():
-    cases = {mark.args[1][i][0] for mark in test_bad_options_are_one_clear_line.pytestmark for i in range(26)}
+    (mark,) = test_bad_options_are_one_clear_line.pytestmark
+    cases = {case[0] for case in mark.args[1]}
     assert {PREFIX + name for name in CELSettings.__dataclass_fields__} <= cases
 
 
@@ -100,8 +107,15 @@ def test_command_line(monkeypatch):
     assert made["cel_max_clusters"] == {"user_id": 9, "item_id": 7}
     assert made["cel_personalisation"] is True
     assert made["learning_rate"] == 0.01
-    monkeypatch.setattr(sys, "argv", ["x", "--cel_max_clusters", "3"])
-    with pytest.raises(SettingError, match="--key=value"):
+    assert made["cel_split_interval"] == CELSettings().split_interval
+
+
+@pytest.mark.parametrize(
+    "argument", ["--cel_max_clusters", "--cel-max-clusters=3", "-cel_fields=x", "--cel_resume=a=b"]
+)
+def test_arguments_that_recbole_would_ignore(argument, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", argument, "3"])
+    with pytest.raises(SettingError, match="must be written as --cel_key=value"):
         Config("FM_CEL", "ml-100k")
 
 
@@ -112,14 +126,34 @@ def test_values_are_not_evaluated(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_several_processes_are_refused_for_clustered_models():
-    with pytest.raises(SettingError, match="nproc must be 1"):
-        config(nproc=2)
+@pytest.mark.parametrize("processes", [{"nproc": 2}, {"world_size": 1}])
+def test_several_processes_are_refused_for_clustered_models(processes, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x"])
+    with pytest.raises(SettingError, match="need one process"):
+        run("FM_CEL", "ml-100k", **processes)
+
+
+def test_a_strategy_goes_with_a_name():
+    with pytest.raises(SettingError, match="not with a class"):
+        config(FM, embedding_strategy="cel")
 
 
 def test_options_without_effect_are_pointed_out(caplog):
     config("DeepFM", cel_split_interval=2)
     assert "no effect on DeepFM" in caplog.text and "--model=DeepFM_CEL" in caplog.text
+    caplog.clear()
+    config("FM_ModuloHash", cel_max_clusters=5, cel_reassign_gain=2.0)
+    assert "cel_reassign_gain: no effect on FM_ModuloHash" in caplog.text and "cel_max_clusters" not in caplog.text
+    caplog.clear()
+    config("FM_CEL", cel_max_clusters=5, cel_reassign_gain=2.0, cel_personalisation_lambda=0.0)
+    assert not caplog.text
+
+
+def test_the_yaml_shows_the_defaults():
+    text = (properties_folder() / "embedding" / "cel.yaml").read_text()
+    assert {
+        PREFIX + spec.name: spec.default for spec in fields(CELSettings) if spec.name not in RUN_OPTIONS
+    } == yaml.safe_load(text)
 
 
 def test_rows_of_each_field():
@@ -128,5 +162,5 @@ def test_rows_of_each_field():
     assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
     assert CELSettings(compression_ratio=20).rows(sizes) == {"user_id": 47, "item_id": 84}
     assert CELSettings(max_clusters={"user_id": 3, "item_id": 4}).rows(sizes) == {"user_id": 3, "item_id": 4}
-    with pytest.raises(SettingError, match="no number for field item_id"):
-        CELSettings(max_clusters={"user_id": 3}).rows(sizes)
+    with pytest.raises(SettingError, match="more than field user_id may have"):
+        CELSettings(max_clusters={"user_id": 3, "item_id": 9}, initial_clusters=4).rows(sizes)

@@ -107,10 +107,12 @@ def test_fields_that_do_not_exist(fields, message, options):
 
 
 def test_unshared_first_order_keeps_one_weight_for_each_entity(options):
-    _, model, data, _, _ = build("FM_CEL", options, cel_share_first_order=False)
+    config, model, data, _, _ = build("FM_CEL", options, cel_share_first_order=False)
     own = model.first_order_linear.token_embedding_table.own
     assert own["user_id"].weight.shape == (data.num("user_id"), 1)
     assert model.token_embedding_table.own["user_id"].weight.shape == (4, 10)
+    size = get_trainer(model.type, "FM_CEL")(config, model).sizes()[0]
+    assert (size.parameters, size.full_parameters) == (4 * 10 + 61, 61 * 11)
 
 
 def test_shared_tables_of_a_field_share_the_assignment(options):
