@@ -57,13 +57,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path}: no permission to read it")
     try:
-        file = open(path, "rb")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        with file:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever an arbitrary file makes the reader stumble over
         raise CheckpointError(
             f"{path}: cut off, damaged, or no checkpoint of recbole_cel (it must hold tensors and plain data only)"

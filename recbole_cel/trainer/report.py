@@ -27,12 +27,14 @@ def final_report(
     edges: Sequence[int],
 ) -> str:
     """Text tables: test metrics, metrics by activity, sizes. Parts without content are left out."""
-    parts = [tabulate([test_result.values()], headers=[f"{model}, test", *test_result][1:], tablefmt="simple")]
+    parts = [tabulate([[model, *test_result.values()]], headers=["test", *test_result], floatfmt=".4f")]
     if activity:
         parts.append(
             tabulate(
-                [[*row[:4], *("-" if v is None else f"{v:.4f}" for v in row[4:])] for row in activity],
+                activity,
                 headers=["by activity", "level", "ids", "interactions", "AUC", "LogLoss"],
+                floatfmt=".4f",
+                missingval="-",
             )
             + f"\ncold: fewer than {edges[0]} training interactions; warm: {edges[1]} or more"
         )

@@ -1,0 +1,106 @@
+"""Edge cases, on which the fast implementations and the readable reference must agree."""
+
+import pytest
+import torch
+from factorisation import Problem
+
+from recbole_cel.clustering import reassignment
+from recbole_cel.clustering import split as split_module
+from recbole_cel.clustering.grouping import InteractionsByEntity
+from recbole_cel.clustering.reassignment import reassign
+from recbole_cel.clustering.reference import reference_reassign, reference_split
+from recbole_cel.clustering.split import apply_split, propose_split
+
+
+def entity_without_interactions():
+    return Problem(0, idle=15)
+
+
+def all_gradients_equal():
+    problem = Problem(1)
+    users, items, labels = torch.arange(10, 20).repeat(4), torch.zeros(40, dtype=torch.int64), torch.ones(40)
+    problem.users = users
+    problem.objective.columns.update(user=users, item=items)
+    problem.objective._targets = problem.labels = labels
+    problem.index = InteractionsByEntity(users, 40)
+    return problem
+
+
+def projection_of_exactly_zero():
+    """Three users, whose gradients are -g, 0 and g: outputs are zero, and the labels 1, 1/2 and 0."""
+    problem = Problem(2)
+    users, items = torch.tensor([3, 4, 5]), torch.zeros(3, dtype=torch.int64)
+    with torch.no_grad():
+        for table in problem.tables:
+            table.weight.zero_()
+        problem.model.item.weight[0] = torch.tensor([2.0, 0.0, 0.0])
+    problem.users = users
+    problem.objective.columns.update(user=users, item=items)
+    problem.objective._targets = problem.labels = torch.tensor([1.0, 0.5, 0.0])
+    problem.index = InteractionsByEntity(users, 40)
+    return problem
+
+
+def clusters_of_one():
+    problem = Problem(3, users=10, clusters=12, start=10, idle=0)
+    return problem
+
+
+def all_clusters_in_use():
+    return Problem(4, clusters=3, start=3)
+
+
+def empty_clusters():
+    problem = Problem(5, clusters=6, start=6)
+    for cluster in (1, 4):
+        members = (problem.assignment.clusters == cluster).nonzero().squeeze(1)
+        problem.assignment.move(members, torch.zeros_like(members))
+    return problem
+
+
+CASES = [
+    entity_without_interactions,
+    all_gradients_equal,
+    projection_of_exactly_zero,
+    clusters_of_one,
+    all_clusters_in_use,
+    empty_clusters,
+]
+
+
+@pytest.mark.parametrize("threshold", ["zero", "median", "data_median"])
+@pytest.mark.parametrize("case", CASES)
+def test_split(case, threshold):
+    fast, plain = case(), case()
+    proposal = propose_split(fast.objective, fast.tables, fast.index, threshold, torch.Generator())
+    apply_split(proposal, fast.tables, fast.index, "interactions")
+    reference_split(plain.objective, plain.tables, plain.users, threshold=threshold)
+    assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(fast.tables, plain.tables))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reassignment(case):
+    fast, plain = case(), case()
+    reassign(fast.objective, fast.tables, fast.index, 0.05, candidates=0)
+    reference_reassign(plain.objective, plain.tables, plain.users, 0.05)
+    assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+def test_entities_with_more_interactions_than_are_held_at_once(monkeypatch, mlp):
+    monkeypatch.setattr(split_module, "MAX_INTERACTIONS", 7)
+    monkeypatch.setattr(reassignment, "MAX_INTERACTIONS", 7)
+    seen = []
+    for candidates in (0, 3):
+        fast, plain = Problem(6, users=12, start=3, mlp=mlp), Problem(6, users=12, start=3, mlp=mlp)
+        run = fast.objective.outputs
+        fast.objective.outputs = lambda rows, run=run: (seen.append(len(rows)), run(rows))[1]
+        if not mlp or candidates:
+            reassign(fast.objective, fast.tables, fast.index, 0.05, candidates)
+            reference_reassign(plain.objective, plain.tables, plain.users, 0.05, candidates or None)
+        proposal = propose_split(fast.objective, fast.tables, fast.index, "zero", torch.Generator())
+        apply_split(proposal, fast.tables, fast.index, "interactions")
+        reference_split(plain.objective, plain.tables, plain.users)
+        assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
+    assert max(seen) <= 7 < int(fast.index.counts.max())
