@@ -331,8 +331,8 @@ def check_dataset(file: str, saved: Mapping[str, Any], present: Mapping[str, Any
         ("digest", "training interactions"),
     ):
         if saved[key] != present[key]:
-            values = f": {saved[key]}, not {present[key]}" if key != "digest" else " (another split or file)"
-            raise CheckpointError(f"{file}: it was trained on other data; {what} differ{values}")
+            values = "another split or file" if key == "digest" else f"{saved[key]}, not {present[key]}"
+            raise CheckpointError(f"{file}: it was trained on other data; {what}: {values}")
 
 
 def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
