@@ -133,9 +133,11 @@ class CELSettings(ClusterSettings):
         if isinstance(wanted, int):
             wanted = dict.fromkeys(num_entities, wanted)
         for name in num_entities:
-            if wanted[name] < self.initial_clusters:
+            if wanted[name] < self.initial_clusters * self.levels:
                 raise SettingError(
-                    f"{PREFIX}initial_clusters", f"is {self.initial_clusters}, more than field {name} may have"
+                    f"{PREFIX}initial_clusters",
+                    f"is {self.initial_clusters}, more than field {name} may have in each of "
+                    f"{self.levels} level(s): {wanted[name] // self.levels}",
                 )
         return {name: min(wanted[name], number) for name, number in num_entities.items()}
 

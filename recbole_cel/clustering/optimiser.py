@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
-from ..embedding.assignment import ClusterAssignment
+from ..embedding.additive import AdditiveEmbedding, levels_of
 from ..embedding.clustered import ClusteredEmbedding
 from .grouping import InteractionsByEntity
 from .objective import Objective
@@ -38,8 +39,9 @@ class ClusterEvent:
     Attributes:
         kind: ``split`` or ``reassignment``.
         field: name of the entity field.
+        level: the level that was split, from 1; 0 for a reassignment, which is of all levels.
         step: optimiser steps done before the event.
-        clusters_before: number of clusters with members before the event.
+        clusters_before: number of clusters with members before the event, in all levels.
         clusters_after: the same after it.
         moved: entities that changed their cluster.
         entities: entities of the field.
@@ -50,6 +52,7 @@ class ClusterEvent:
 
     kind: str
     field: str
+    level: int
     step: int
     clusters_before: int
     clusters_after: int
@@ -60,9 +63,11 @@ class ClusterEvent:
     seconds: float
 
     def __str__(self) -> str:
+        where = f" of level {self.level}" if self.level > 1 else ""
         return (
-            f"{self.field} {self.kind} at step {self.step}: {self.clusters_before} -> {self.clusters_after} "
-            f"clusters, {self.moved} of {self.entities} entities moved, "
+            f"{self.field} {self.kind}{where} at step {self.step}: "
+            f"{self.clusters_before} -> {self.clusters_after} clusters, "
+            f"{self.moved} of {self.entities} entities moved, "
             f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}, {self.seconds:.2f} s"
         )
 
@@ -71,7 +76,8 @@ class ClusterOptimiser:
     """Splits and reassigns clusters at scheduled steps; call :meth:`step` after each optimiser step.
 
     Args:
-        fields: for each entity field, its clustered tables; the tables of a field share one assignment.
+        fields: for each entity field, its tables, clustered or additive; the tables of a field share one
+            assignment, or one for each level.
         objective: the training loss.
         settings: schedule and rules.
         optimiser: the optimiser of the rows, whose state follows splits (:func:`copy_row_state`).
@@ -84,7 +90,7 @@ class ClusterOptimiser:
         steps: optimiser steps counted so far; the whole state besides the tables' own.
 
     Raises:
-        ValueError: if tables of a field do not share one assignment.
+        ValueError: if tables of a field do not share their assignments.
 
     Example:
         >>> class Model(nn.Module):
@@ -102,7 +108,7 @@ class ClusterOptimiser:
 
     def __init__(
         self,
-        fields: Mapping[str, Sequence[ClusteredEmbedding]],
+        fields: Mapping[str, Sequence[ClusteredEmbedding | AdditiveEmbedding]],
         objective: Objective,
         settings: ClusterSettings,
         *,
@@ -112,10 +118,7 @@ class ClusterOptimiser:
         on_event: Callable[[ClusterEvent], None] = lambda event: None,
         progress: Progress = no_progress,
     ) -> None:
-        for name, tables in fields.items():
-            if not tables or any(table.assignment is not tables[0].assignment for table in tables):
-                raise ValueError(f"the tables of field {name} must share one ClusterAssignment object")
-        self.fields = {name: list(tables) for name, tables in fields.items()}
+        self.fields = {name: _by_level(name, tables) for name, tables in fields.items()}
         self.objective = objective
         self.settings = settings
         self.optimiser = optimiser
@@ -153,10 +156,10 @@ class ClusterOptimiser:
             return []
         due: list[tuple[Callable[[str], ClusterEvent], list[str]]] = []
         if self._reassign_every and self.steps % self._reassign_every == 0:
-            several = [name for name in self.fields if self._assignment(name).num_clusters > 1]
+            several = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
             due.append((self.reassign, several))
         if self.steps % self._split_every == 0:
-            growing = [name for name in self.fields if self._has_free_cluster(name)]
+            growing = [name for name, levels in self.fields.items() if any(map(_has_free_cluster, levels))]
             due.append((self.split, growing))
         if any(names for _, names in due) and self.objective.refresh():
             self._index.clear()
@@ -169,31 +172,47 @@ class ClusterOptimiser:
         return events
 
     def split(self, field: str) -> ClusterEvent:
-        """Split the clusters of ``field`` now."""
-        started, before = time.perf_counter(), self._assignment(field).num_clusters
-        tables, settings, index = self.fields[field], self.settings, self._index_of(field)
+        """Split clusters of ``field`` now, in its first level that still grows.
+
+        A level grows while it has unused clusters and members to be told apart.
+        """
+        started, before = time.perf_counter(), self._num_clusters(field)
+        settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
-        with self._progress(f"{field} split", len(index.order)) as advance:
-            found = propose_split(
-                self.objective, tables, index, settings.split_threshold, generator, advance=advance
-            )
-        done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
+        levels = self.fields[field]
+        for tables in list(filter(_has_free_cluster, levels)) or levels[-1:]:
+            with self._progress(f"{field} split", len(index.order)) as advance:
+                found = propose_split(
+                    self.objective, tables, index, settings.split_threshold, generator, advance=advance
+                )
+            done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
+            if len(done.parents):
+                break
         if self.optimiser is not None:
             for table in tables:
                 copy_row_state(self.optimiser, table.weight, done.parents, done.children)
         loss = float(found.loss.sum() / found.interactions.sum().clamp(min=1))
-        return self._event("split", field, before, done.moved, loss, loss, started)
+        return self._event("split", field, levels.index(tables) + 1, before, done.moved, loss, loss, started)
 
     def reassign(self, field: str) -> ClusterEvent:
-        """Reassign the entities of ``field`` now."""
-        started, before = time.perf_counter(), self._assignment(field).num_clusters
-        tables, settings, index = self.fields[field], self.settings, self._index_of(field)
+        """Reassign the entities of ``field`` now, in every level that has several clusters."""
+        started, before = time.perf_counter(), self._num_clusters(field)
+        settings, index = self.settings, self._index_of(field)
+        levels = [tables for tables in self.fields[field] if _has_choice(tables)]
         candidates = 0 if self._is_linear(field) else settings.reassign_candidates
         with self._progress(f"{field} reassignment", len(index.order)) as advance:
-            done = reassign(self.objective, tables, index, settings.reassign_gain, candidates, advance)
+            done = reassign(
+                self.objective,
+                levels or self.fields[field][:1],
+                index,
+                settings.reassign_gain,
+                candidates,
+                prior=settings.reassign_prior,
+                advance=advance,
+            )
         total = max(1, len(index.order))
         losses = done.loss_before / total, done.loss_after / total
-        return self._event("reassignment", field, before, done.moved, *losses, started)
+        return self._event("reassignment", field, 0, before, done.moved, *losses, started)
 
     def state_dict(self) -> dict[str, int]:
         """The position in the schedule; assignments and rows are in the tables' own state."""
@@ -206,20 +225,17 @@ class ClusterOptimiser:
 
     def _start_personalisation_if_due(self) -> None:
         if self.personalised:
-            for tables in self.fields.values():
-                for table in tables:
+            for levels in self.fields.values():
+                for table in chain.from_iterable(levels):
                     table.start_personalisation()
 
-    def _assignment(self, field: str) -> ClusterAssignment:
-        return self.fields[field][0].assignment
-
-    def _has_free_cluster(self, field: str) -> bool:
-        return self._assignment(field).num_clusters < self._assignment(field).max_clusters
+    def _num_clusters(self, field: str) -> int:
+        return sum(tables[0].assignment.num_clusters for tables in self.fields[field])
 
     def _index_of(self, field: str) -> InteractionsByEntity:
         if field not in self._index:
             entities = self.objective.entities(field)
-            self._index[field] = InteractionsByEntity(entities, self._assignment(field).num_entities)
+            self._index[field] = InteractionsByEntity(entities, self.fields[field][0][0].num_embeddings)
         return self._index[field]
 
     def _is_linear(self, field: str) -> bool:
@@ -227,13 +243,32 @@ class ClusterOptimiser:
             index = self._index_of(field)
             entities = index.counts.nonzero().squeeze(1)
             chunk = next(index.chunks(entities, LINEARITY_SAMPLE))
-            self._linear[field] = is_linear_in_row(self.objective, self.fields[field], chunk)
+            self._linear[field] = is_linear_in_row(self.objective, self.fields[field][0], chunk)
         return self._linear[field]
 
     def _event(
-        self, kind: str, field: str, before: int, moved: int, was: float, now: float, started: float
+        self, kind: str, field: str, level: int, before: int, moved: int, was: float, now: float, started: float
     ) -> ClusterEvent:
-        assignment = self._assignment(field)
-        after, entities = assignment.num_clusters, assignment.num_entities
+        after, entities = self._num_clusters(field), self.fields[field][0][0].num_embeddings
         seconds = time.perf_counter() - started
-        return ClusterEvent(kind, field, self.steps, before, after, moved, entities, was, now, seconds)
+        return ClusterEvent(kind, field, level, self.steps, before, after, moved, entities, was, now, seconds)
+
+
+def _by_level(
+    field: str, tables: Sequence[ClusteredEmbedding | AdditiveEmbedding]
+) -> list[list[ClusteredEmbedding]]:
+    """For each level of the field's tables, the tables that share the level's assignment."""
+    split = [levels_of(table) for table in tables]
+    if len({len(levels) for levels in split}) != 1 or any(
+        level.assignment is not first.assignment for levels in split for level, first in zip(levels, split[0])
+    ):
+        raise ValueError(f"the tables of field {field} must share one ClusterAssignment object for each level")
+    return [list(level) for level in zip(*split)]
+
+
+def _has_choice(tables: Sequence[ClusteredEmbedding]) -> bool:
+    return tables[0].assignment.num_clusters > 1
+
+
+def _has_free_cluster(tables: Sequence[ClusteredEmbedding]) -> bool:
+    return tables[0].assignment.num_clusters < tables[0].assignment.max_clusters

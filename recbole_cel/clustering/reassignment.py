@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
@@ -31,12 +32,40 @@ class Reassignment(NamedTuple):
     loss_after: float
 
 
+class _Level:
+    """The clusters of one level as they are when the reassignment begins.
+
+    Attributes:
+        tables: the tables that share the level's assignment.
+        assignment: that assignment.
+        alive: shape ``(K,)``, ids of the clusters with members.
+        rows: shape ``(K, D)``, their rows.
+        column: shape ``(max_clusters,)``, position in ``alive`` of each cluster id.
+        price: shape ``(K,)``, what an entity pays, in units of the loss, for being in each cluster.
+        targets: where the entities seen so far shall go.
+    """
+
+    def __init__(self, tables: Sequence[ClusteredEmbedding], prior: float) -> None:
+        self.tables = tables
+        self.assignment = tables[0].assignment
+        members = self.assignment.members
+        self.alive = (members > 0).nonzero().squeeze(1)
+        self.rows = shared_rows(tables)[self.alive]
+        self.column = torch.zeros_like(members)
+        self.column[self.alive] = torch.arange(len(self.alive), device=members.device)
+        share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
+        self.price = -prior * share.log()
+        self.targets: list[Tensor] = []
+
+
 def reassign(
     objective: Objective,
-    tables: Sequence[ClusteredEmbedding],
+    levels: Sequence[Sequence[ClusteredEmbedding]],
     index: InteractionsByEntity,
     gain: float,
     candidates: int,
+    *,
+    prior: float = 0.0,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Reassignment:
     """Move every entity to its best cluster if its summed loss falls by more than ``gain``.
@@ -45,43 +74,60 @@ def reassign(
     all clusters at once, as one matrix product. With ``candidates = 0`` that decides, which is exact for models
     that are linear in the row, such as FM. Otherwise at most ``candidates`` clusters that look best, and better
     by half of ``gain``, are run through the model and decide. Entities without interactions, and empty clusters,
-    are left alone.
+    are left alone. Of several levels, each is decided after those before it.
 
     Args:
         objective: the training loss.
-        tables: the tables that share the field's assignment.
+        levels: for each level of the field's embedding, the tables that share the level's assignment.
         index: the field's interactions.
         gain: in units of the loss (nats for cross-entropy).
         candidates: clusters checked exactly for each entity.
+        prior: weight of the prior: a cluster with the share s of all entities costs ``-prior * log(s)`` more, so
+            that an entity needs evidence to enter a rare cluster.
         advance: told the number of interactions done, for a progress bar.
     """
-    assignment = tables[0].assignment
-    alive = (assignment.members > 0).nonzero().squeeze(1)
-    rows = shared_rows(tables)[alive]
-    column = torch.zeros_like(assignment.members)
-    column[alive] = torch.arange(len(alive), device=alive.device)
+    at = [_Level(tables, prior) for tables in levels]
     entities = index.counts.nonzero().squeeze(1)
-    targets = []
     before = after = 0.0
-    max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // len(alive)))
+    max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // max(len(level.alive) for level in at)))
     for chunk in index.chunks(entities, max_interactions):
-        current = column[assignment(chunk.entities)]
-        losses = rows.new_zeros(len(chunk.entities), len(alive), dtype=torch.float64)
-        for piece in chunk.pieces(max_interactions):
-            seen = probe(objective, tables, piece)
-            losses += _linearised_losses(objective, seen, piece, rows, current)
-        own = losses.gather(1, current.unsqueeze(1)).squeeze(1)
-        if candidates:
-            losses = _checked_losses(objective, tables, chunk, losses, own, gain, alive, candidates)
-        best, choice = losses.min(dim=1)
-        moves = own - best > gain + ROUNDING * own.abs()
-        targets.append(alive[torch.where(moves, choice, current)])
-        before += float(own.sum())
-        after += float(torch.where(moves, best, own).sum())
+        pieces = list(chunk.pieces(max_interactions))
+        seen: list[Probe] = []
+        with ExitStack() as decided:
+            for level in at:
+                if not seen:
+                    seen = [probe(objective, level.tables, piece) for piece in pieces]
+                current = level.column[level.assignment(chunk.entities)]
+                losses = level.rows.new_zeros(len(chunk.entities), len(level.alive), dtype=torch.float64)
+                for piece, part in zip(pieces, seen):
+                    losses += _linearised_losses(objective, part, piece, level.rows, current)
+                own = losses.gather(1, current.unsqueeze(1)).squeeze(1)
+                if candidates:
+                    losses = _checked_losses(objective, level, chunk, losses, current, gain, candidates)
+                priced_own = own + level.price[current]
+                best, choice = (losses + level.price).min(dim=1)
+                moves = priced_own - best > gain + ROUNDING * own.abs()
+                choice = torch.where(moves, choice, current)
+                level.targets.append(level.alive[choice])
+                if level is at[0]:
+                    before += float(own.sum())
+                if level is at[-1]:
+                    after += float((torch.where(moves, best, priced_own) - level.price[choice]).sum())
+                elif candidates and bool(moves.any()):
+                    # Elsewhere than at the old row the model is another one to first order.
+                    seen = []
+                    chosen = level.alive[choice[moves]]
+                    decided.enter_context(level.assignment.provisionally(chunk.entities[moves], chosen))
+                else:
+                    steps = level.rows[choice] - level.rows[current]
+                    seen = [_moved(part, steps[piece.owner]) for piece, part in zip(pieces, seen)]
         advance(len(chunk.interactions))
-    target = torch.cat(targets) if targets else entities
-    changed = target != assignment(entities)
-    assignment.move(entities[changed], target[changed])
+    changed = torch.zeros_like(entities, dtype=torch.bool)
+    for level in at:
+        target = torch.cat(level.targets) if level.targets else entities
+        differs = target != level.assignment(entities)
+        level.assignment.move(entities[differs], target[differs])
+        changed |= differs
     return Reassignment(int(changed.sum()), before, after)
 
 
@@ -92,26 +138,33 @@ def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Te
     return chunk.sum_by_entity(objective.loss(outputs, seen.targets.unsqueeze(1)))
 
 
+def _moved(seen: Probe, steps: Tensor) -> Probe:
+    """What a probe would see after each interaction's entity took the step ``(B, D)``, to first order."""
+    return seen._replace(outputs=seen.outputs + (seen.jacobian * steps).sum(dim=1))
+
+
 def _checked_losses(
     objective: Objective,
-    tables: Sequence[ClusteredEmbedding],
+    level: _Level,
     chunk: Chunk,
     screened: Tensor,
-    own: Tensor,
+    current: Tensor,
     gain: float,
-    alive: Tensor,
     candidates: int,
 ) -> Tensor:
     """Exact losses of the promising clusters of each entity, shape ``(E, K)``; infinite for all others."""
     exact = torch.full_like(screened, float("inf"))
-    best, choices = screened.topk(min(candidates, len(alive)), dim=1, largest=False)
-    promising = own.unsqueeze(1) - best > SCREENING * gain + ROUNDING * own.abs().unsqueeze(1)
+    own = screened.gather(1, current.unsqueeze(1))
+    priced = screened + level.price
+    best, choices = priced.topk(min(candidates, len(level.alive)), dim=1, largest=False)
+    better = priced.gather(1, current.unsqueeze(1)) - best
+    promising = better > SCREENING * gain + ROUNDING * own.abs()
     for choice, tried in zip(choices.unbind(dim=1), promising.unbind(dim=1)):
         if not bool(tried.any()):
             break
         part = chunk.of(tried)
         losses = exact.new_zeros(len(part.entities))
-        with tables[0].assignment.provisionally(part.entities, alive[choice[tried]]), torch.no_grad():
+        with level.assignment.provisionally(part.entities, level.alive[choice[tried]]), torch.no_grad():
             for piece in part.pieces(MAX_INTERACTIONS):
                 outputs = objective.outputs(piece.interactions)
                 losses += piece.sum_by_entity(objective.loss(outputs, objective.targets(piece.interactions)))

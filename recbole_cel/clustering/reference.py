@@ -5,6 +5,7 @@ The fast implementations in ``split.py`` and ``reassignment.py`` are tested to a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -122,14 +123,18 @@ def reference_reassign(
     entity_of: Tensor,
     gain: float,
     candidates: int | None = None,
+    prior: float = 0.0,
 ) -> None:
     """Move every entity to its best cluster, in place.
 
     With ``candidates = None`` the model is run for every entity and cluster. With a number, only so many
-    clusters are tried that look best to first order, and better by half of ``gain``.
+    clusters are tried that look best to first order, and better by half of ``gain``. Being in a cluster with
+    the share s of all entities costs ``-prior * log(s)``. Levels are reassigned one after the other.
     """
     assignment = tables[0].assignment
     alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
+    size = assignment.num_entities + len(alive)
+    price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
     targets = assignment.clusters.long()
     for entity in entity_of.unique():
         interactions = (entity_of == entity).nonzero().squeeze(1)
@@ -140,7 +145,8 @@ def reference_reassign(
             one = entity.unsqueeze(0)
             with assignment.provisionally(one, torch.tensor([cluster])), torch.no_grad():
                 outputs = objective.outputs(interactions)
-            return float(objective.loss(outputs, objective.targets(interactions)).sum())
+            loss = float(objective.loss(outputs, objective.targets(interactions)).sum())
+            return loss + price[cluster]
 
         own = true_loss(own_cluster)
         tried = [k for k in alive if k != own_cluster]
@@ -149,6 +155,7 @@ def reference_reassign(
             rows = torch.cat([table.weight.detach() for table in tables], dim=1)
             looks = {
                 k: float(objective.loss(outputs + jacobian @ (rows[k] - rows[own_cluster]), wanted).sum())
+                + price[k]
                 for k in tried
             }
             tried = [k for k in tried if own - looks[k] > SCREENING * gain + ROUNDING * abs(own)]

@@ -60,6 +60,13 @@ class ClusterSettings:
         "an integer >= 1",
         lambda v: is_int(v, 1),
     )
+    levels: int = option(
+        1,
+        "an embedding is the sum of this many shared rows, each with an assignment of its own; the rows of a "
+        "field are divided among the levels, and a level grows when the one before is grown",
+        "an integer >= 1",
+        lambda v: is_int(v, 1),
+    )
     split_interval: float = option(
         0.25,
         "epochs between two split events; fractions are allowed",
@@ -104,6 +111,13 @@ class ClusterSettings:
         "row; 0 trusts the linearised losses",
         "an integer >= 0",
         lambda v: is_int(v, 0),
+    )
+    reassign_prior: float = option(
+        0.0,
+        "what a rare cluster costs: this times the negative logarithm of the cluster's share of all entities is "
+        "added to an entity's loss, so that leaving for a rare cluster takes evidence",
+        "a number >= 0",
+        lambda v: is_number(v, 0),
     )
     gradient_averaging: bool = option(
         False, "divide the gradient of a shared row by its cluster's members", "True or False", is_bool

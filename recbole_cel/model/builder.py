@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -59,10 +59,10 @@ class StrategyRecommender(ContextRecommender):
         """The model's loss, plus the pull of own rows to their clusters once they are trained."""
         loss: Tensor = super().calculate_loss(interaction)
         for strategy in self.embedding_strategies.values():
-            for table in strategy.tables:
-                if isinstance(table, ClusteredEmbedding) and table.personalised:
+            for module in chain.from_iterable(table.modules() for table in strategy.tables):
+                if isinstance(module, ClusteredEmbedding) and module.personalised:
                     weight = self.settings.personalisation_lambda / self._num_interactions
-                    loss = loss + weight * table.personalisation_penalty()
+                    loss = loss + weight * module.personalisation_penalty()
         return loss
 
     def _replace_tables(self, dataset: Any, sizes: dict[str, int]) -> None:

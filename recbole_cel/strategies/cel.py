@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import ClassVar
+from typing import ClassVar, Union
 
 from ..clustering import ClusterSettings
-from ..embedding import ClusterAssignment, ClusteredEmbedding
+from ..embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
 from .base import EmbeddingStrategy
 
 
-class ClusteredStrategy(EmbeddingStrategy[ClusteredEmbedding]):
-    """All tables of the field share one :class:`~..embedding.ClusterAssignment`."""
+class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbedding]]):
+    """All tables of the field share one :class:`~..embedding.ClusterAssignment` for each level."""
 
     name = "cel"
     suffix = "CEL"
@@ -22,13 +22,24 @@ class ClusteredStrategy(EmbeddingStrategy[ClusteredEmbedding]):
 
     def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
         super().__init__(num_entities, num_rows, settings)
-        self.assignment = ClusterAssignment(num_entities, num_rows, settings.initial_clusters)
+        # A field of very few ids has too few rows for several levels, and no need of them.
+        levels = max(1, min(settings.levels, num_rows // settings.initial_clusters))
+        shares = [(num_rows + level) // levels for level in reversed(range(levels))]
+        # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
+        starts = [settings.initial_clusters] + [1] * (levels - 1)
+        self.assignments = [
+            ClusterAssignment(num_entities, clusters, start) for clusters, start in zip(shares, starts)
+        ]
 
-    def _make_table(self, embedding_dim: int, std: float) -> ClusteredEmbedding:
-        return ClusteredEmbedding(
-            self.assignment,
-            embedding_dim,
-            std=std,
-            gradient_averaging=self.settings.gradient_averaging,
-            personalisation=self.settings.personalisation,
-        )
+    def _make_table(self, embedding_dim: int, std: float) -> ClusteredEmbedding | AdditiveEmbedding:
+        levels = [
+            ClusteredEmbedding(
+                assignment,
+                embedding_dim,
+                std=0.0 if level else std,
+                gradient_averaging=self.settings.gradient_averaging,
+                personalisation=self.settings.personalisation and level == 0,
+            )
+            for level, assignment in enumerate(self.assignments)
+        ]
+        return levels[0] if len(levels) == 1 else AdditiveEmbedding(levels)

@@ -17,7 +17,7 @@ class FieldSize(NamedTuple):
     Attributes:
         field: name of the field.
         entities: number of ids N.
-        clusters: clusters with members, or None where there are none.
+        clusters: clusters with members, in all levels, or None where there are none.
         parameters: numbers in all of the field's tables.
         full_parameters: the same for full tables.
         table_bytes: of the parameters.
@@ -65,11 +65,11 @@ def field_size(
         default=0,
     )
     full = entities * sum(getattr(table, "embedding_dim", 0) for table in tables)
-    assignments = {t.assignment for t in tables if isinstance(t, ClusteredEmbedding)}
+    assignments = {m.assignment for t in tables for m in t.modules() if isinstance(m, ClusteredEmbedding)}
     return FieldSize(
         field,
         entities,
-        next((assignment.num_clusters for assignment in assignments), None),
+        sum(assignment.num_clusters for assignment in assignments) or None,
         numbers,
         full,
         table_bytes,

@@ -82,7 +82,7 @@ def test_split(case, threshold):
 @pytest.mark.parametrize("case", CASES)
 def test_reassignment(case):
     fast, plain = case(), case()
-    reassign(fast.objective, fast.tables, fast.index, 0.05, candidates=0)
+    reassign(fast.objective, [fast.tables], fast.index, 0.05, candidates=0)
     reference_reassign(plain.objective, plain.tables, plain.users, 0.05)
     assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
 
@@ -97,7 +97,7 @@ def test_entities_with_more_interactions_than_are_held_at_once(monkeypatch, mlp)
         run = fast.objective.outputs
         fast.objective.outputs = lambda rows, run=run: (seen.append(len(rows)), run(rows))[1]
         if not mlp or candidates:
-            reassign(fast.objective, fast.tables, fast.index, 0.05, candidates)
+            reassign(fast.objective, [fast.tables], fast.index, 0.05, candidates)
             reference_reassign(plain.objective, plain.tables, plain.users, 0.05, candidates or None)
         proposal = propose_split(fast.objective, fast.tables, fast.index, "zero", torch.Generator())
         apply_split(proposal, fast.tables, fast.index, "interactions")

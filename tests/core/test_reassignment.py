@@ -11,7 +11,7 @@ from recbole_cel.clustering.reference import reference_reassign
 def test_closed_form_equals_running_every_cluster(gain):
     for seed in range(5):
         fast, plain = Problem(seed, start=6), Problem(seed, start=6)
-        done = reassign(fast.objective, fast.tables, fast.index, gain, candidates=0)
+        done = reassign(fast.objective, [fast.tables], fast.index, gain, candidates=0)
         reference_reassign(plain.objective, plain.tables, plain.users, gain)
         assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
         assert done.moved > 0 or gain == 2.0
@@ -25,7 +25,7 @@ def test_checked_candidates_equal_the_reference(candidates, gain):
     for seed in range(5):
         fast, plain = Problem(seed, start=6, mlp=True), Problem(seed, start=6, mlp=True)
         before = float(fast.loss_of_users().sum())
-        done = reassign(fast.objective, fast.tables, fast.index, gain, candidates)
+        done = reassign(fast.objective, [fast.tables], fast.index, gain, candidates)
         reference_reassign(plain.objective, plain.tables, plain.users, gain, candidates)
         assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
         assert done.loss_before == pytest.approx(before, rel=1e-4)
@@ -41,7 +41,7 @@ def test_the_number_of_passes_does_not_depend_on_the_number_of_clusters():
         seen = []
         run = problem.objective.outputs
         problem.objective.outputs = lambda rows, run=run, seen=seen: (seen.append(len(rows)), run(rows))[1]
-        reassign(problem.objective, problem.tables, problem.index, 0.0, candidates=3)
+        reassign(problem.objective, [problem.tables], problem.index, 0.0, candidates=3)
         passes[clusters] = sum(seen) / 2000
     assert max(passes.values()) <= 1 + 3
 
@@ -51,7 +51,7 @@ def test_idle_entities_stay_and_empty_clusters_get_nobody():
     before = problem.assignment.clusters.clone()
     third = (problem.assignment.clusters == 3).nonzero().squeeze(1)
     problem.assignment.move(third, torch.zeros_like(third))
-    reassign(problem.objective, problem.tables, problem.index, 0.0, 0)
+    reassign(problem.objective, [problem.tables], problem.index, 0.0, 0)
     assert (problem.assignment.clusters[[0, 1, 2, 4, 5, 6]] == before[[0, 1, 2, 4, 5, 6]]).all()
     assert problem.assignment.members[3] == 0
 
@@ -61,7 +61,7 @@ def test_entities_of_equal_rows_do_not_move():
     with torch.no_grad():
         for table in problem.tables:
             table.weight[:] = table.weight[0]
-    assert reassign(problem.objective, problem.tables, problem.index, 0.0, 0).moved == 0
+    assert reassign(problem.objective, [problem.tables], problem.index, 0.0, 0).moved == 0
 
 
 @pytest.mark.parametrize(("mlp", "linear"), [(False, True), (True, False)])

@@ -116,7 +116,7 @@ def test_saved_model_loads_with_its_data(trained, options):
 
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     assert trainer.evaluate(test_data, load_best_model=False) == result["test_result"]
-    assert model.embedding_strategies["user_id"].assignment.num_clusters == 4
+    assert model.embedding_strategies["user_id"].assignments[0].num_clusters == 4
 
 
 def test_loading_reads_no_pickled_data_set(trained, options, tmp_path):
@@ -243,13 +243,15 @@ def test_resuming_a_finished_run_gives_its_result(trained, options):
 
 
 @pytest.mark.parametrize(
-    ("model", "learner"),
-    [(model, "adam") for model in ("FM", "FM_CEL", "DeepFM_CEL", "FM_ModuloHash")]
-    + [("FM_CEL", learner) for learner in ("sgd", "adagrad", "rmsprop", "adamw")],
+    ("model", "learner", "levels"),
+    [(model, "adam", 1) for model in ("FM", "FM_CEL", "DeepFM_CEL", "FM_ModuloHash")]
+    + [("FM_CEL", learner, 1) for learner in ("sgd", "adagrad", "rmsprop", "adamw")]
+    + [("FM_CEL", "adam", 2), ("DeepFM_CEL", "adam", 3)],
 )
-def test_resumed_run_is_bit_equal(model, learner, options, tmp_path):
+def test_resumed_run_is_bit_equal(model, learner, levels, options, tmp_path):
     """Two epochs, then four more in another process's place, equal six epochs at once."""
-    options.update(learner=learner, cel_split_interval=0.7, cel_reassign_interval=0.6, cel_reassign_gain=0.0)
+    options.update(learner=learner, cel_levels=levels, cel_reassign_gain=0.0)
+    options.update(cel_split_interval=0.7, cel_reassign_interval=0.6)
     options.update(cel_personalisation=True, cel_personalisation_start=4)
     whole = run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 6, "checkpoint_dir": "whole"})
     run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 2, "checkpoint_dir": "parts"})

@@ -31,6 +31,8 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_compression_ratio", 0.5, "cel_compression_ratio must be a number >= 1"),
         ("cel_fields", "user_id", "cel_fields must be a list"),
         ("cel_initial_clusters", 0, "cel_initial_clusters must be"),
+        ("cel_levels", 0, "cel_levels must be an integer >= 1"),
+        ("cel_reassign_prior", -0.1, "cel_reassign_prior must be a number >= 0"),
         ("cel_split_criterion", "size", "cel_split_criterion must be one of interactions"),
         ("cel_split_threshold", "mean", "cel_split_threshold must be one of zero"),
         ("cel_split_interval", 0, "cel_split_interval must be a number > 0"),

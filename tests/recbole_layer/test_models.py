@@ -60,7 +60,7 @@ def test_as_many_clusters_as_entities_is_the_base_model(base, options):
     config, clustered, data, _, _ = build(f"{base}_CEL", {**options, "cel_initial_clusters": 41})
     for strategy in clustered.embedding_strategies.values():
         everyone = torch.arange(strategy.num_entities)
-        strategy.assignment.move(everyone, everyone)
+        strategy.assignments[0].move(everyone, everyone)
     offsets = dict(zip(plain.token_field_names, plain.token_field_offsets))
     theirs = dict(plain.named_parameters())
     with torch.no_grad():
@@ -119,6 +119,34 @@ def test_shared_tables_of_a_field_share_the_assignment(options):
     _, model, _, _, _ = build("DeepFM_CEL", options)
     latent = model.token_embedding_table.own["user_id"]
     assert model.first_order_linear.token_embedding_table.own["user_id"].assignment is latent.assignment
+
+
+def test_levels_divide_the_rows_of_a_field(options):
+    sizes, full = {}, {}
+    for levels in (1, 3):
+        config, model, _, train_data, valid_data = build(
+            "FM_CEL", options, cel_levels=levels, cel_max_clusters=8, cel_split_interval=0.2
+        )
+        trainer = get_trainer(model.type, "FM_CEL")(config, model)
+        trainer.fit(train_data, valid_data, saved=False)
+        size = trainer.sizes()[0]
+        sizes[levels], full[levels] = size.parameters, size.full_parameters
+        assert size.clusters == 8
+        assert size.assignment_bytes == levels * 61
+    assert sizes[1] == sizes[3] == 8 * 11
+    assert full[1] == full[3] == 61 * 11
+    levels = model.token_embedding_table.own["user_id"].levels
+    assert [len(level.weight) for level in levels] == [3, 3, 2]
+    assert all(float(level.weight.abs().sum()) > 0 for level in levels)
+
+
+def test_fields_of_few_ids_have_fewer_levels(options):
+    _, model, _, _, _ = build("FM_CEL", options, cel_fields=["user_id", "age"], cel_levels=4, cel_max_clusters=40)
+    own = model.token_embedding_table.own
+    assert [len(level.weight) for level in own["user_id"].levels] == [10] * 4
+    assert [len(level.weight) for level in own["age"].levels] == [2, 2, 1, 1]
+    _, model, _, _, _ = build("FM_CEL", options, cel_levels=4, cel_max_clusters=None, cel_compression_ratio=30)
+    assert [len(level.weight) for level in model.token_embedding_table.own["user_id"].levels] == [1, 1]
 
 
 def test_modulo_hash_of_the_same_size(options):

@@ -1,0 +1,114 @@
+import pytest
+import torch
+from factorisation import Factorisation, Problem
+
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.reassignment import reassign
+from recbole_cel.clustering.reference import reference_reassign
+from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
+
+
+class TwoLevels(Factorisation):
+    """The factorisation, whose users have two levels of clusters."""
+
+    def __init__(self, users: int, items: int, clusters: int, dim: int = 3, mlp: bool = False, start: int = 1):
+        super().__init__(users, items, clusters, dim, mlp, start)
+        second = ClusterAssignment(users, clusters, start)
+        second.move(torch.arange(users), torch.arange(users) // 2 % start)
+        self.user = AdditiveEmbedding([self.user, ClusteredEmbedding(second, dim, std=0.5)])
+        self.user_bias = AdditiveEmbedding([self.user_bias, ClusteredEmbedding(second, 1, std=0.5)])
+
+
+class TwoLevelProblem(Problem):
+    """The problem, with the levels of the users' tables."""
+
+    def __init__(self, seed: int, clusters: int = 8, **options):
+        super().__init__(seed, clusters=clusters, **options)
+        torch.manual_seed(seed)
+        self.model = self.objective.module = TwoLevels(40, 30, clusters, **options)
+        self.tables = [self.model.user, self.model.user_bias]
+        self.levels = [list(level) for level in zip(*map(levels_of, self.tables))]
+
+    def clusters(self) -> torch.Tensor:
+        return torch.stack([level[0].assignment.clusters for level in self.levels])
+
+
+def test_rows_of_the_levels_add_up():
+    problem = TwoLevelProblem(0, start=4)
+    ids = torch.tensor([[3, 7], [30, 39]])
+    first, second = levels_of(problem.model.user)
+    assert torch.equal(problem.model.user(ids), first(ids) + second(ids))
+    assert levels_of(first) == [first]
+
+
+def test_levels_must_be_of_one_size():
+    tables = [ClusteredEmbedding(ClusterAssignment(9, 2), dim) for dim in (2, 3)]
+    with pytest.raises(ValueError, match="one size, got 9 x 2, 9 x 3"):
+        AdditiveEmbedding(tables)
+    with pytest.raises(ValueError, match="no level"):
+        AdditiveEmbedding([])
+
+
+@pytest.mark.parametrize(("mlp", "candidates"), [(False, 0), (False, 3), (True, 1), (True, 3)])
+def test_levels_are_reassigned_as_one_after_the_other(mlp, candidates):
+    for seed in range(5):
+        fast, plain = TwoLevelProblem(seed, start=6, mlp=mlp), TwoLevelProblem(seed, start=6, mlp=mlp)
+        before = float(fast.loss_of_users().sum())
+        done = reassign(fast.objective, fast.levels, fast.index, 0.1, candidates)
+        moved = torch.zeros(40, dtype=torch.bool)
+        for tables in plain.levels:
+            old = tables[0].assignment.clusters.clone()
+            reference_reassign(plain.objective, tables, plain.users, 0.1, candidates or None)
+            moved |= old != tables[0].assignment.clusters
+        assert torch.equal(fast.clusters(), plain.clusters())
+        assert done.moved == int(moved.sum()) > 0
+        assert done.loss_before == pytest.approx(before, rel=1e-4)
+        assert done.loss_after == pytest.approx(float(fast.loss_of_users().sum()), rel=1e-4)
+
+
+def test_a_level_grows_when_the_one_before_is_grown():
+    problem = TwoLevelProblem(0, clusters=4)
+    clusters = ClusterOptimiser(
+        {"user": problem.tables}, problem.objective, ClusterSettings(split_count=1), steps_per_epoch=1
+    )
+    events = [clusters.split("user") for _ in range(7)]
+    assert [event.level for event in events] == [1, 1, 1, 2, 2, 2, 2]
+    assert [event.clusters_after for event in events] == [3, 4, 5, 6, 7, 8, 8]
+    assert "user split of level 2" in str(events[4])
+
+
+def test_a_level_that_cannot_grow_makes_way_for_the_next():
+    """All users of the first level's only splittable cluster pull alike there, not in the second level."""
+    problem = TwoLevelProblem(0, clusters=4, start=2)
+    first = problem.levels[0][0].assignment
+    first.move(torch.arange(40), torch.arange(40).clamp(min=37) - 37)
+    first.move(torch.arange(38), torch.zeros(38, dtype=torch.int64))
+    problem.objective.columns["user"] = problem.users = problem.users.clamp(min=37)
+    clusters = ClusterOptimiser({"user": problem.tables}, problem.objective, ClusterSettings(), steps_per_epoch=1)
+    assert first.num_clusters == 3
+    assert clusters.split("user").level == 2
+
+
+def test_tables_of_a_field_must_share_every_level():
+    problem = TwoLevelProblem(0)
+    for other in (problem.levels[0][0], TwoLevelProblem(0).model.user_bias):
+        with pytest.raises(ValueError, match="for each level"):
+            ClusterOptimiser(
+                {"user": [problem.model.user, other]}, problem.objective, ClusterSettings(), steps_per_epoch=1
+            )
+
+
+@pytest.mark.parametrize(("mlp", "candidates"), [(False, 0), (False, 3), (True, 3)])
+def test_a_prior_keeps_entities_in_common_clusters(mlp, candidates):
+    common = {}
+    for prior in (0.0, 0.5, 100.0):
+        common[prior] = 0
+        for seed in range(3):
+            fast, plain = Problem(seed, start=6, mlp=mlp), Problem(seed, start=6, mlp=mlp)
+            for problem in (fast, plain):
+                problem.assignment.move(torch.arange(20), torch.zeros(20, dtype=torch.int64))
+            reassign(fast.objective, [fast.tables], fast.index, 0.1, candidates, prior=prior)
+            reference_reassign(plain.objective, plain.tables, plain.users, 0.1, candidates or None, prior)
+            assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
+            common[prior] += int(fast.assignment.members[0])
+    assert common[0.0] < common[0.5] < common[100.0] >= 3 * 38
