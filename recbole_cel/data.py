@@ -16,6 +16,7 @@ from .clustering import (
     probability_cross_entropy,
     squared_error,
 )
+from .embedding import fold_of
 
 LOSSES: dict[type[nn.Module], PointwiseLoss] = {
     nn.BCEWithLogitsLoss: binary_cross_entropy,
@@ -31,7 +32,7 @@ class TrainingObjective:
     draws negative items, they are drawn anew for each event.
 
     Args:
-        model: a context-aware model; its ``loss`` says which element-wise loss counts.
+        model: a context-aware model with an embedding strategy; its ``loss`` says which element-wise loss counts.
         train_data: RecBole's training data loader.
         label_field: name of the target column.
 
@@ -73,6 +74,10 @@ class TrainingObjective:
                 return features[field][self._columns[key]]
         raise KeyError(field)
 
+    def folds(self, num_folds: int) -> Tensor:
+        """Fold of every interaction by the ids of all of its token fields, shape ``(n,)``."""
+        return fold_of([self.entities(name) for name in self._model.token_field_names], num_folds)
+
     def outputs(self, interactions: Tensor) -> Tensor:
         """Outputs of the model in evaluation mode, shape ``(B,)``."""
         batch = {name: column[interactions] for name, column in self._columns.items()}
@@ -81,7 +86,8 @@ class TrainingObjective:
         training = self._model.training
         self._model.eval()
         try:
-            outputs: Tensor = self._model.forward(Interaction(batch))
+            with self._model.cross_fitted(batch):
+                outputs: Tensor = self._model.forward(Interaction(batch))
             return outputs
         finally:
             self._model.train(training)

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..embedding.assignment import ClusterAssignment
+from ..embedding.folds import cross_fitted, fold_of
+
 PointwiseLoss = Callable[[Tensor, Tensor], Tensor]
 """Element-wise loss of ``(outputs, targets)``; the two broadcast against each other."""
 
@@ -41,8 +44,14 @@ class Objective(Protocol):
     def entities(self, field: str) -> Tensor:
         """Entity id of ``field`` in every interaction, shape ``(n,)``."""
 
+    def folds(self, num_folds: int) -> Tensor:
+        """Fold of every interaction, in ``0 .. num_folds - 1``, shape ``(n,)``; the same whenever it is asked."""
+
     def outputs(self, interactions: Tensor) -> Tensor:
-        """Differentiable model outputs (logits, ratings) of the numbered interactions, shape ``(B,)``."""
+        """Differentiable model outputs (logits, ratings) of the numbered interactions, shape ``(B,)``.
+
+        With cross-fitting, each interaction looks up what was assigned without its fold, as in training.
+        """
 
     def targets(self, interactions: Tensor) -> Tensor:
         """What the outputs should be, shape ``(B,)``."""
@@ -91,13 +100,26 @@ class ModuleObjective:
         """Entity id of ``field`` in every interaction, shape ``(n,)``."""
         return self.columns[field]
 
+    def folds(self, num_folds: int) -> Tensor:
+        """Fold of every interaction by its ids, shape ``(n,)``."""
+        return fold_of(list(self.columns.values()), num_folds)
+
+    def training_outputs(self, *ids: Tensor) -> Tensor:
+        """What the module says of a training batch; in a training loop, call this in place of the module.
+
+        With cross-fitting, each interaction looks up what was assigned without its fold.
+        """
+        assignments = {m for m in self.module.modules() if isinstance(m, ClusterAssignment)}
+        with cross_fitted(assignments, ids):
+            outputs: Tensor = self.module(*ids)
+        return outputs
+
     def outputs(self, interactions: Tensor) -> Tensor:
         """Outputs of the module in evaluation mode, shape ``(B,)``."""
         training = self.module.training
         self.module.eval()
         try:
-            outputs: Tensor = self.module(*(column[interactions] for column in self.columns.values()))
-            return outputs
+            return self.training_outputs(*(column[interactions] for column in self.columns.values()))
         finally:
             self.module.train(training)
 

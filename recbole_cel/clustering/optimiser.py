@@ -235,7 +235,11 @@ class ClusterOptimiser:
     def _index_of(self, field: str) -> InteractionsByEntity:
         if field not in self._index:
             entities = self.objective.entities(field)
-            self._index[field] = InteractionsByEntity(entities, self.fields[field][0][0].num_embeddings)
+            assignment = self.fields[field][0][0].assignment
+            folds = self.objective.folds(assignment.num_folds) if assignment.num_folds > 1 else None
+            self._index[field] = InteractionsByEntity(
+                entities, assignment.num_entities, folds, assignment.num_folds
+            )
         return self._index[field]
 
     def _is_linear(self, field: str) -> bool:

@@ -93,6 +93,13 @@ def reference_split(
                 if 2 * reached >= sum(counts):
                     break
 
+        mean = gradients.mean(dim=0)
+
+        def is_beyond(
+            gradient: Tensor, share: float, mean: Tensor = mean, direction: Tensor = direction, cut: float = cut
+        ) -> bool:
+            return float((gradient - share * mean) @ direction) > share * cut
+
         beyond = [e for e, p in zip(active, projections) if p > cut]
         stay = [e for e in active if e not in beyond]
         if not beyond or not stay:
@@ -106,12 +113,23 @@ def reference_split(
             "mean_loss": loss / sum(counts),
             "gradient_norm": float(gradients.norm(dim=1).sum()),
         }[criterion]
-        proposals.append((-score, cluster, movers))
+        # What is assigned without a fold goes where the gradients of the other folds say.
+        views = assignment.views(torch.tensor(active))
+        moving = torch.zeros_like(views, dtype=torch.bool)
+        for row, e in enumerate(active):
+            moving[row, -1] = e in movers
+            for view, interactions in enumerate(_without_each_fold(objective, entity_of, e, views.shape[1] - 1)):
+                if len(interactions) and int(views[row, view]) == cluster:
+                    gradient, _ = own_gradient(objective, tables, interactions)
+                    share = 1.0 - 1.0 / assignment.num_folds
+                    moving[row, view] = is_beyond(gradient, share) != (movers is stay)
+        proposals.append((-score, cluster, active, moving))
 
     free = [k for k in range(assignment.max_clusters) if assignment.members[k] == 0]
     proposals.sort(key=lambda proposal: proposal[:2])
-    for (_, parent, movers), child in zip(proposals[: max_splits or None], free):
-        assignment.move(torch.tensor(movers), torch.full((len(movers),), child))
+    for (_, parent, active, moving), child in zip(proposals[: max_splits or None], free):
+        told = assignment.views(torch.tensor(active))
+        assignment.move(torch.tensor(active), torch.where(moving, child, told))
         with torch.no_grad():
             for table in tables:
                 table.weight[child] = table.weight[parent]
@@ -129,19 +147,19 @@ def reference_reassign(
 
     With ``candidates = None`` the model is run for every entity and cluster. With a number, only so many
     clusters are tried that look best to first order, and better by half of ``gain``. Being in a cluster with
-    the share s of all entities costs ``-prior * log(s)``. Levels are reassigned one after the other.
+    the share s of all entities costs ``-prior * log(s)``. Levels are reassigned one after the other. What is
+    assigned without a fold is decided by the other folds' interactions.
     """
     assignment = tables[0].assignment
+    folds = assignment.num_folds if assignment.num_folds > 1 else 0
     alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
     size = assignment.num_entities + len(alive)
     price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
-    targets = assignment.clusters.long()
-    for entity in entity_of.unique():
-        interactions = (entity_of == entity).nonzero().squeeze(1)
-        wanted = objective.targets(interactions)
-        own_cluster = int(targets[entity])
 
-        def true_loss(cluster: int, entity: Tensor = entity, interactions: Tensor = interactions) -> float:
+    def best_cluster(entity: Tensor, own_cluster: int, interactions: Tensor) -> int:
+        wanted = objective.targets(interactions)
+
+        def true_loss(cluster: int) -> float:
             one = entity.unsqueeze(0)
             with assignment.provisionally(one, torch.tensor([cluster])), torch.no_grad():
                 outputs = objective.outputs(interactions)
@@ -164,5 +182,24 @@ def reference_reassign(
         if losses:
             best = min(losses, key=lambda k: (losses[k], k))
             if own - losses[best] > gain + ROUNDING * abs(own):
-                targets[entity] = best
+                return best
+        return own_cluster
+
+    targets = assignment.views(torch.arange(assignment.num_entities))
+    for entity in entity_of.unique():
+        everything = (entity_of == entity).nonzero().squeeze(1)
+        for view, interactions in enumerate(
+            [*_without_each_fold(objective, entity_of, int(entity), folds), everything]
+        ):
+            if len(interactions):
+                targets[entity, view] = best_cluster(entity, int(targets[entity, view]), interactions)
     assignment.move(torch.arange(len(targets)), targets)
+
+
+def _without_each_fold(objective: Objective, entity_of: Tensor, entity: int, folds: int) -> list[Tensor]:
+    """For each fold, the entity's interactions in the other folds."""
+    if not folds:
+        return []
+    interactions = (entity_of == entity).nonzero().squeeze(1)
+    fold = objective.folds(folds)[interactions]
+    return [interactions[fold != one] for one in range(folds)]

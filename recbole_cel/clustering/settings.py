@@ -112,6 +112,13 @@ class ClusterSettings:
         "an integer >= 0",
         lambda v: is_int(v, 0),
     )
+    folds: int = option(
+        1,
+        "cross-fitting: each interaction is trained on with assignments made without it, by so many folds of the "
+        "interactions; 1 switches it off; it costs one more assignment for each fold while training",
+        "an integer >= 1",
+        lambda v: is_int(v, 1),
+    )
     reassign_prior: float = option(
         0.0,
         "what a rare cluster costs: this times the negative logarithm of the cluster's share of all entities is "
@@ -140,3 +147,9 @@ class ClusterSettings:
             value = getattr(self, spec.name)
             if not spec.metadata["ok"](value):
                 raise SettingError(spec.name, f"must be {spec.metadata['want']}, got {value!r}")
+        if self.folds > 1 and self.reassign_candidates:
+            raise SettingError(
+                "reassign_candidates",
+                f"must be 0 with {self.folds} folds, whose assignments are not checked exactly; got "
+                f"{self.reassign_candidates}",
+            )

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..embedding.assignment import ClusterAssignment
 from ..embedding.clustered import ClusteredEmbedding
 from .gpca import Cuts, fit_cuts
-from .grouping import InteractionsByEntity
+from .grouping import InteractionsByEntity, views
 from .objective import Objective, loss_slope
 from .probe import probe
 
@@ -26,13 +26,16 @@ class Proposal(NamedTuple):
     """How every cluster of a field would be cut, found in one pass over its interactions.
 
     Attributes:
-        beyond: shape ``(N,)``, bool, entities beyond their cluster's cut.
+        beyond: shape ``(N, V)``, bool, entities beyond their cluster's cut, by each view of their interactions
+            (without each fold, and with all).
+        evident: shape ``(N, V)``, bool, entities with interactions in the view.
         interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
         loss: shape ``(K,)``, summed training loss of these.
         gradient_norm: shape ``(K,)``, summed over members, the norm of each one's own gradient.
     """
 
     beyond: Tensor
+    evident: Tensor
     interactions: Tensor
     loss: Tensor
     gradient_norm: Tensor
@@ -69,42 +72,46 @@ def propose_split(
     """
     assignment = tables[0].assignment
     width = sum(table.embedding_dim for table in tables)
-    max_members = max_members or max(2, MAX_NUMBERS // width)
+    num_views = index.num_folds + 1 if index.num_folds > 1 else 1
+    max_members = max_members or max(2, MAX_NUMBERS // (width * num_views))
     max_clusters = max(1, MAX_NUMBERS // width**2)
-    beyond = torch.zeros(assignment.num_entities, dtype=torch.bool, device=index.counts.device)
+    beyond = torch.zeros(assignment.num_entities, num_views, dtype=torch.bool, device=index.counts.device)
+    evident = torch.zeros_like(beyond)
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
 
     def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
-            gradients = loss.new_zeros(len(chunk.entities), width)
+            gradients = loss.new_zeros(len(chunk.entities), index.num_folds, width)
             losses = loss.new_zeros(len(chunk.entities))
             for piece in chunk.pieces(MAX_INTERACTIONS):
                 seen = probe(objective, tables, piece)
                 slope = loss_slope(objective, seen.outputs, seen.targets)
-                gradients += piece.sum_by_entity((slope.unsqueeze(1) * seen.jacobian).double())
+                gradients += piece.sum_by_fold((slope.unsqueeze(1) * seen.jacobian).double())
                 losses += piece.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
-            norm.index_add_(0, clusters, gradients.norm(dim=1))
+            norm.index_add_(0, clusters, gradients.sum(dim=1).norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
+            evident[chunk.entities] = views(chunk.sum_by_fold(torch.ones_like(chunk.owner))) > 0
             advance(len(chunk.interactions))
-            yield chunk.entities, gradients
+            yield chunk.entities, views(gradients)
+
+    def put(entities: Tensor, cuts: Cuts, gradients: Tensor, groups: Tensor) -> None:
+        for view in range(num_views):
+            share = 1.0 if view == num_views - 1 else 1.0 - 1.0 / index.num_folds
+            beyond[entities, view] = cuts.beyond(gradients[:, view], groups, share)
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
         gradients = torch.cat([part for _, part in gradients_of(members[:sample])])
         clusters = assignment(members[:sample])
         present, groups = clusters.unique_consecutive(return_inverse=True)
-        cuts = fit_cuts(gradients, index.counts[members[:sample]], groups, len(present), threshold)
-        beyond[members[:sample]] = cuts.beyond(gradients, groups)
+        cuts = fit_cuts(gradients[:, -1], index.counts[members[:sample]], groups, len(present), threshold)
+        put(members[:sample], cuts, gradients, groups)
         for entities, gradients in gradients_of(members[sample:]):
-            beyond[entities] = _beyond_single(cuts, gradients)
-    return Proposal(beyond, interactions, loss, norm)
-
-
-def _beyond_single(cuts: Cuts, gradients: Tensor) -> Tensor:
-    return cuts.beyond(gradients, torch.zeros(len(gradients), dtype=torch.int64, device=gradients.device))
+            put(entities, cuts, gradients, torch.zeros_like(entities))
+    return Proposal(beyond, evident, interactions, loss, norm)
 
 
 def _batches(
@@ -151,6 +158,8 @@ def apply_split(
 
     Of the two children, the one with fewer interactions takes the new id. Entities without interactions have
     no gradient and stay where they are. Both children start at the parent's row, so no loss changes.
+    What was assigned without a fold goes to the side that the other folds say; where it is another cluster than
+    the entity's own, it stays for the next reassignment.
 
     Args:
         proposal: where to cut.
@@ -163,7 +172,7 @@ def apply_split(
     num_clusters = assignment.max_clusters
     entities = index.counts.nonzero().squeeze(1)
     clusters, counts = assignment(entities), index.counts[entities]
-    beyond = proposal.beyond[entities]
+    beyond = proposal.beyond[entities, -1]
 
     interactions = proposal.interactions
     far = torch.zeros_like(interactions).index_add_(0, clusters, counts * beyond)
@@ -184,9 +193,13 @@ def apply_split(
     child_of = torch.full_like(assignment.members, -1)
     child_of[parents] = children
     flip = far > interactions - far
-    moving = (child_of[clusters] >= 0) & (beyond ^ flip[clusters])
-    assignment.move(entities[moving], child_of[clusters[moving]])
+    told = assignment.views(entities)
+    moving = (proposal.beyond[entities] ^ flip[clusters].unsqueeze(1)) & proposal.evident[entities]
+    moving &= (told == clusters.unsqueeze(1)) & (child_of[clusters] >= 0).unsqueeze(1)
+    changed = moving.any(dim=1)
+    told = torch.where(moving, child_of[clusters].unsqueeze(1), told)
+    assignment.move(entities[changed], told[changed])
     with torch.no_grad():
         for table in tables:
             table.weight[children] = table.weight[parents]
-    return Split(parents, children, int(moving.sum()))
+    return Split(parents, children, int(moving[:, -1].sum()))

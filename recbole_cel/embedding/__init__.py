@@ -3,6 +3,15 @@
 from .additive import AdditiveEmbedding, levels_of
 from .assignment import ClusterAssignment
 from .clustered import ClusteredEmbedding
+from .folds import cross_fitted, fold_of
 from .hashed import ModuloHashEmbedding
 
-__all__ = ["AdditiveEmbedding", "ClusterAssignment", "ClusteredEmbedding", "ModuloHashEmbedding", "levels_of"]
+__all__ = [
+    "AdditiveEmbedding",
+    "ClusterAssignment",
+    "ClusteredEmbedding",
+    "ModuloHashEmbedding",
+    "cross_fitted",
+    "fold_of",
+    "levels_of",
+]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+BLOCK = 1 << 22
+
 
 def smallest_integer_type(num_values: int) -> torch.dtype:
     """The smallest of uint8, int16 and int32 that holds ``0 .. num_values - 1``."""
@@ -26,9 +28,12 @@ class ClusterAssignment(nn.Module):
         num_entities: number of entities N.
         max_clusters: largest number of clusters K; cluster ids are ``0 .. K - 1``.
         initial_clusters: number of clusters M0 at the start; entity ``e`` starts in cluster ``e % M0``.
+        folds: number of folds F of the interactions, for cross-fitting (see ``folds.py``); 1 is none.
 
     Attributes:
         clusters: buffer of shape ``(N,)`` in the smallest integer type that holds K values.
+        held_out: buffer of shape ``(F, N)`` of the same type, what was assigned without each fold; it names
+            clusters with members only. With one fold, of shape ``(0, N)``.
         members: buffer of shape ``(K,)``, int64, the number of entities in each cluster. Derived from
             ``clusters`` and therefore not saved.
 
@@ -37,9 +42,10 @@ class ClusterAssignment(nn.Module):
     """
 
     clusters: Tensor
+    held_out: Tensor
     members: Tensor
 
-    def __init__(self, num_entities: int, max_clusters: int, initial_clusters: int = 1) -> None:
+    def __init__(self, num_entities: int, max_clusters: int, initial_clusters: int = 1, folds: int = 1) -> None:
         super().__init__()
         if num_entities < 1 or max_clusters < 1:
             raise ValueError(
@@ -48,17 +54,32 @@ class ClusterAssignment(nn.Module):
             )
         if not 1 <= initial_clusters <= max_clusters:
             raise ValueError(f"initial_clusters must lie in 1..{max_clusters}, got {initial_clusters}")
+        if folds < 1:
+            raise ValueError(f"folds must be at least 1, got {folds}")
         self.num_entities = num_entities
+        self.num_folds = folds
         self.max_clusters = max_clusters
         cycle = torch.arange(initial_clusters, dtype=smallest_integer_type(max_clusters))
         cycles = -(-num_entities // initial_clusters)
         self.register_buffer("clusters", cycle.repeat(cycles)[:num_entities].clone())
+        self.register_buffer("held_out", self.clusters.repeat(folds if folds > 1 else 0, 1))
+        self._folds: Tensor | None = None
         self.register_buffer("members", torch.zeros(max_clusters, dtype=torch.int64), persistent=False)
         self._count_members()
 
     def forward(self, entities: Tensor) -> Tensor:
         """Cluster ids (int64) of ``entities`` (any shape, any integer type), in the same shape."""
-        return self.clusters[entities.long()].long()
+        if self._folds is None:
+            return self.clusters[entities.long()].long()
+        folds = self._folds.view(-1, *[1] * (entities.dim() - 1))
+        return self.held_out[folds, entities.long()].long()
+
+    def views(self, entities: Tensor) -> Tensor:
+        """All that is assigned to ``entities`` ``(E,)``, int64: without each fold, and last with all.
+
+        Shape ``(E, F + 1)``, or ``(E, 1)`` with one fold.
+        """
+        return torch.cat([self.held_out[:, entities], self.clusters[entities].unsqueeze(0)]).long().T
 
     @property
     def num_clusters(self) -> int:
@@ -66,25 +87,48 @@ class ClusterAssignment(nn.Module):
         return int((self.members > 0).sum())
 
     def move(self, entities: Tensor, clusters: Tensor) -> None:
-        """Put ``entities`` of shape ``(M,)`` into ``clusters`` of shape ``(M,)``.
+        """Put ``entities`` of shape ``(M,)`` into ``clusters``.
+
+        These are of shape ``(M, F + 1)``, as in :meth:`views`, or of shape ``(M,)``, for all views alike.
 
         Raises:
             ValueError: if a cluster id lies outside ``0 .. K - 1``; nothing is moved then.
         """
         if len(clusters) and (int(clusters.min()) < 0 or int(clusters.max()) >= self.max_clusters):
             raise ValueError(f"cluster ids must lie in 0..{self.max_clusters - 1}")
-        self.clusters[entities] = clusters.to(self.clusters.dtype)
+        self._put(entities, clusters)
         self._count_members()
+        # int64 copies of a large assignment are made by blocks only.
+        empty = self.members == 0
+        for held_out in self.held_out:
+            for some, whole in zip(held_out.split(BLOCK), self.clusters.split(BLOCK)):
+                some.copy_(torch.where(empty[some.long()], whole, some))
 
     @contextmanager
     def provisionally(self, entities: Tensor, clusters: Tensor) -> Iterator[None]:
         """Look ``entities`` up in ``clusters`` within the block, then put everything back."""
-        before = self.clusters[entities]
-        self.clusters[entities] = clusters.to(self.clusters.dtype)
+        before = self.views(entities)
+        self._put(entities, clusters)
         try:
             yield
         finally:
-            self.clusters[entities] = before
+            self._put(entities, before)
+
+    @contextmanager
+    def without(self, folds: Tensor) -> Iterator[None]:
+        """Within the block, row ``b`` of what is looked up is what was assigned without fold ``folds[b]``."""
+        self._folds = folds
+        try:
+            yield
+        finally:
+            self._folds = None
+
+    def _put(self, entities: Tensor, clusters: Tensor) -> None:
+        clusters = clusters.to(self.clusters.dtype)
+        everywhere = clusters if clusters.dim() == 1 else clusters[:, -1]
+        self.clusters[entities] = everywhere
+        if self.num_folds > 1:
+            self.held_out[:, entities] = everywhere if clusters.dim() == 1 else clusters[:, :-1].T
 
     def validate(self, clusters: Tensor) -> None:
         """Check an assignment before it is taken over.
@@ -94,6 +138,8 @@ class ClusterAssignment(nn.Module):
         """
         if clusters.dtype != self.clusters.dtype:
             raise ValueError(f"the assignment is of type {clusters.dtype}, not {self.clusters.dtype}")
+        if not clusters.numel():
+            return
         low, high = int(clusters.min()), int(clusters.max())
         if low < 0 or high >= self.max_clusters:
             raise ValueError(
@@ -103,17 +149,18 @@ class ClusterAssignment(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes and storage type, for ``print(model)``."""
-        return f"num_entities={self.num_entities}, max_clusters={self.max_clusters}, dtype={self.clusters.dtype}"
+        sizes = f"num_entities={self.num_entities}, max_clusters={self.max_clusters}, num_folds={self.num_folds}"
+        return f"{sizes}, dtype={self.clusters.dtype}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        if f"{prefix}clusters" in state_dict:
-            self.validate(state_dict[f"{prefix}clusters"])
+        for name in ("clusters", "held_out"):
+            if f"{prefix}{name}" in state_dict:
+                self.validate(state_dict[f"{prefix}{name}"])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._count_members()
 
     def _count_members(self) -> None:
-        # bincount reads any integer type, but int64 copies of a large assignment are made by blocks only.
         total = torch.zeros_like(self.members)
-        for block in self.clusters.split(1 << 22):
+        for block in self.clusters.split(BLOCK):
             total += torch.bincount(block.long(), minlength=self.max_clusters)
         self.members.copy_(total)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import accumulate, chain
 from typing import Any
@@ -14,7 +16,7 @@ from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from ..clustering import SettingError
-from ..embedding import ClusteredEmbedding
+from ..embedding import ClusterAssignment, ClusteredEmbedding, cross_fitted
 from ..settings import PREFIX, CELSettings, check_fields
 from ..strategies import STRATEGIES, EmbeddingStrategy
 from .dataset_view import PlaceholderSizes
@@ -55,9 +57,17 @@ class StrategyRecommender(ContextRecommender):
         self.embedding_strategies = {name: make(sizes[name], rows[name], settings) for name in names}
         self._replace_tables(dataset, sizes)
 
+    @contextmanager
+    def cross_fitted(self, interaction: Any) -> Iterator[None]:
+        """Within the block, ``interaction`` looks up what was assigned without its folds."""
+        assignments = {module for module in self.modules() if isinstance(module, ClusterAssignment)}
+        with cross_fitted(assignments, [interaction[name] for name in self.token_field_names]):
+            yield
+
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The model's loss, plus the pull of own rows to their clusters once they are trained."""
-        loss: Tensor = super().calculate_loss(interaction)
+        with self.cross_fitted(interaction):
+            loss: Tensor = super().calculate_loss(interaction)
         for strategy in self.embedding_strategies.values():
             for module in chain.from_iterable(table.modules() for table in strategy.tables):
                 if isinstance(module, ClusteredEmbedding) and module.personalised:

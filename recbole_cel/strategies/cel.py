@@ -28,7 +28,8 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
         starts = [settings.initial_clusters] + [1] * (levels - 1)
         self.assignments = [
-            ClusterAssignment(num_entities, clusters, start) for clusters, start in zip(shares, starts)
+            ClusterAssignment(num_entities, clusters, start, settings.folds)
+            for clusters, start in zip(shares, starts)
         ]
 
     def _make_table(self, embedding_dim: int, std: float) -> ClusteredEmbedding | AdditiveEmbedding:

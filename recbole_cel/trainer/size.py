@@ -73,7 +73,7 @@ def field_size(
         numbers,
         full,
         table_bytes,
-        sum(a.clusters.numel() * a.clusters.element_size() for a in assignments),
+        sum(part.numel() * part.element_size() for a in assignments for part in (a.clusters, a.held_out)),
         optimiser_bytes,
         full * 4 * (1 + moments),
     )

@@ -13,11 +13,20 @@ from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
 class Factorisation(nn.Module):
     """Inner product of clustered user and item rows, a clustered user bias, and an MLP if wanted."""
 
-    def __init__(self, users: int, items: int, clusters: int, dim: int = 3, mlp: bool = False, start: int = 1):
+    def __init__(
+        self,
+        users: int,
+        items: int,
+        clusters: int,
+        dim: int = 3,
+        mlp: bool = False,
+        start: int = 1,
+        folds: int = 1,
+    ):
         super().__init__()
-        self.user = ClusteredEmbedding(ClusterAssignment(users, clusters, start), dim, std=0.5)
+        self.user = ClusteredEmbedding(ClusterAssignment(users, clusters, start, folds), dim, std=0.5)
         self.user_bias = ClusteredEmbedding(self.user.assignment, 1, std=0.5)
-        self.item = ClusteredEmbedding(ClusterAssignment(items, clusters, start), dim, std=0.5)
+        self.item = ClusteredEmbedding(ClusterAssignment(items, clusters, start, folds), dim, std=0.5)
         self.mlp = nn.Sequential(nn.Linear(2 * dim, 8), nn.ReLU(), nn.Linear(8, 1)) if mlp else None
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
@@ -54,7 +63,8 @@ class Problem:
         self.tables = self.model.user_tables
         self.assignment = self.model.user.assignment
         self.objective = ModuleObjective(self.model, ["user", "item"], [self.users, self.items], self.labels)
-        self.index = InteractionsByEntity(self.users, users)
+        folds = self.assignment.num_folds
+        self.index = InteractionsByEntity(self.users, users, self.objective.folds(folds), folds)
 
     def move_rows(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)

@@ -243,14 +243,15 @@ def test_resuming_a_finished_run_gives_its_result(trained, options):
 
 
 @pytest.mark.parametrize(
-    ("model", "learner", "levels"),
-    [(model, "adam", 1) for model in ("FM", "FM_CEL", "DeepFM_CEL", "FM_ModuloHash")]
-    + [("FM_CEL", learner, 1) for learner in ("sgd", "adagrad", "rmsprop", "adamw")]
-    + [("FM_CEL", "adam", 2), ("DeepFM_CEL", "adam", 3)],
+    ("model", "learner", "levels", "folds"),
+    [(model, "adam", 1, 1) for model in ("FM", "FM_CEL", "DeepFM_CEL", "FM_ModuloHash")]
+    + [("FM_CEL", learner, 1, 1) for learner in ("sgd", "adagrad", "rmsprop", "adamw")]
+    + [("FM_CEL", "adam", 2, 1), ("DeepFM_CEL", "adam", 3, 2)],
 )
-def test_resumed_run_is_bit_equal(model, learner, levels, options, tmp_path):
+def test_resumed_run_is_bit_equal(model, learner, levels, folds, options, tmp_path):
     """Two epochs, then four more in another process's place, equal six epochs at once."""
     options.update(learner=learner, cel_levels=levels, cel_reassign_gain=0.0)
+    options.update(cel_folds=folds, cel_reassign_candidates=0 if folds > 1 else 3)
     options.update(cel_split_interval=0.7, cel_reassign_interval=0.6)
     options.update(cel_personalisation=True, cel_personalisation_start=4)
     whole = run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 6, "checkpoint_dir": "whole"})

@@ -137,7 +137,28 @@ def test_levels_divide_the_rows_of_a_field(options):
     assert full[1] == full[3] == 61 * 11
     levels = model.token_embedding_table.own["user_id"].levels
     assert [len(level.weight) for level in levels] == [3, 3, 2]
-    assert all(float(level.weight.abs().sum()) > 0 for level in levels)
+    assert all(level.weight.abs().sum() > 0 for level in levels)
+
+
+def test_training_looks_up_what_was_assigned_without_the_interaction(options):
+    config, model, _, train_data, _ = build("FM_CEL", options, cel_folds=2, cel_reassign_candidates=0)
+    trainer = get_trainer(model.type, "FM_CEL")(config, model)
+    trainer.fit(train_data, saved=False)
+    assert trainer.sizes()[0].assignment_bytes == 3 * 61
+    objective = trainer.cluster_optimiser.objective
+    batch = next(iter(train_data))
+    with torch.no_grad():
+        model.eval()
+        tested = model.forward(batch)
+        with model.cross_fitted(batch):
+            trained = model.forward(batch)
+        assert not torch.equal(tested, trained)
+        assert torch.allclose(model.calculate_loss(batch), model.loss(trained, batch["label"]))
+        # The cluster optimisation sees what training sees.
+        users, items = objective.entities("user_id"), objective.entities("item_id")
+        for row in range(5):
+            same = (users == batch["user_id"][row]) & (items == batch["item_id"][row])
+            assert torch.allclose(objective.outputs(same.nonzero().squeeze(1)), trained[row])
 
 
 def test_fields_of_few_ids_have_fewer_levels(options):
