@@ -133,11 +133,9 @@ class CELSettings(ClusterSettings):
         if isinstance(wanted, int):
             wanted = dict.fromkeys(num_entities, wanted)
         for name in num_entities:
-            if wanted[name] < self.initial_clusters * self.levels:
+            if wanted[name] < self.initial_clusters:
                 raise SettingError(
-                    f"{PREFIX}initial_clusters",
-                    f"is {self.initial_clusters}, more than field {name} may have in each of "
-                    f"{self.levels} level(s): {wanted[name] // self.levels}",
+                    f"{PREFIX}initial_clusters", f"is {self.initial_clusters}, more than field {name} may have"
                 )
         return {name: min(wanted[name], number) for name, number in num_entities.items()}
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 
 from ..embedding.additive import AdditiveEmbedding, levels_of
 from ..embedding.clustered import ClusteredEmbedding
+from .cross_fitting import reassign_cross_fitted
 from .grouping import InteractionsByEntity
 from .objective import Objective
 from .optimiser_state import copy_row_state
@@ -183,7 +185,13 @@ class ClusterOptimiser:
         for tables in list(filter(_has_free_cluster, levels)) or levels[-1:]:
             with self._progress(f"{field} split", len(index.order)) as advance:
                 found = propose_split(
-                    self.objective, tables, index, settings.split_threshold, generator, advance=advance
+                    self.objective,
+                    tables,
+                    index,
+                    settings.split_threshold,
+                    generator,
+                    levels=levels,
+                    advance=advance,
                 )
             done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
             if len(done.parents):
@@ -198,18 +206,23 @@ class ClusterOptimiser:
         """Reassign the entities of ``field`` now, in every level that has several clusters."""
         started, before = time.perf_counter(), self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
-        levels = [tables for tables in self.fields[field] if _has_choice(tables)]
-        candidates = 0 if self._is_linear(field) else settings.reassign_candidates
-        with self._progress(f"{field} reassignment", len(index.order)) as advance:
-            done = reassign(
-                self.objective,
-                levels or self.fields[field][:1],
-                index,
-                settings.reassign_gain,
-                candidates,
-                prior=settings.reassign_prior,
-                advance=advance,
-            )
+        levels = self.fields[field]
+        options: dict[str, Any] = {"prior": settings.reassign_prior}
+        with self._progress(f"{field} reassignment", len(index.order)) as options["advance"]:
+            if index.num_folds > 1:
+                done = reassign_cross_fitted(
+                    self.objective,
+                    levels,
+                    index,
+                    settings.reassign_gain,
+                    torch.Generator().manual_seed(self._seed + self.steps),
+                    calibration=settings.calibration,
+                    **options,
+                )
+            else:
+                several = [tables for tables in levels if _has_choice(tables)] or levels[:1]
+                candidates = 0 if self._is_linear(field) else settings.reassign_candidates
+                done = reassign(self.objective, several, index, settings.reassign_gain, candidates, **options)
         total = max(1, len(index.order))
         losses = done.loss_before / total, done.loss_after / total
         return self._event("reassignment", field, 0, before, done.moved, *losses, started)

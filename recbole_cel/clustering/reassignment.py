@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
-from .grouping import Chunk, InteractionsByEntity, views
+from .grouping import Chunk, InteractionsByEntity
 from .objective import Objective
 from .probe import Probe, probe, shared_rows
 
@@ -25,18 +25,19 @@ SCREENING = 0.5
 
 
 class Reassignment(NamedTuple):
-    """What a reassignment did: entities moved, summed training loss before and after.
-
-    With folds, the training loss is that of the look-ups in training, without each interaction's own fold.
-    """
+    """What a reassignment did: entities moved, summed training loss before and after."""
 
     moved: int
     loss_before: float
     loss_after: float
 
 
-class _Level:
+class Level:
     """The clusters of one level as they are when the reassignment begins.
+
+    Args:
+        tables: the tables that share the level's assignment.
+        prior: weight of the prior.
 
     Attributes:
         tables: the tables that share the level's assignment.
@@ -45,10 +46,9 @@ class _Level:
         rows: shape ``(K, D)``, their rows.
         column: shape ``(max_clusters,)``, position in ``alive`` of each cluster id.
         price: shape ``(K,)``, what an entity pays, in units of the loss, for being in each cluster.
-        targets: where the entities seen so far shall go.
     """
 
-    def __init__(self, tables: Sequence[ClusteredEmbedding], prior: float) -> None:
+    def __init__(self, tables: Sequence[ClusteredEmbedding], prior: float = 0.0) -> None:
         self.tables = tables
         self.assignment = tables[0].assignment
         members = self.assignment.members
@@ -58,7 +58,10 @@ class _Level:
         self.column[self.alive] = torch.arange(len(self.alive), device=members.device)
         share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
         self.price = -prior * share.log()
-        self.targets: list[Tensor] = []
+
+    def rows_of_views(self, entities: Tensor) -> Tensor:
+        """The rows of all views of ``entities`` ``(E,)``, shape ``(E, V, D)``."""
+        return self.rows[self.column[self.assignment.views(entities)]]
 
 
 def reassign(
@@ -77,8 +80,8 @@ def reassign(
     all clusters at once, as one matrix product. With ``candidates = 0`` that decides, which is exact for models
     that are linear in the row, such as FM. Otherwise at most ``candidates`` clusters that look best, and better
     by half of ``gain``, are run through the model and decide. Entities without interactions, and empty clusters,
-    are left alone. Of several levels, each is decided after those before it. With folds, what is assigned
-    without a fold is decided by the other folds alone; then ``candidates`` must be 0.
+    are left alone. Of several levels, each is decided after those before it. With folds, use
+    :func:`~.cross_fitting.reassign_cross_fitted`.
 
     Args:
         objective: the training loss.
@@ -90,69 +93,57 @@ def reassign(
             that an entity needs evidence to enter a rare cluster.
         advance: told the number of interactions done, for a progress bar.
     """
-    at = [_Level(tables, prior) for tables in levels]
+    at = [Level(tables, prior) for tables in levels]
+    targets: list[list[Tensor]] = [[] for _ in at]
     entities = index.counts.nonzero().squeeze(1)
     before = after = 0.0
     max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // max(len(level.alive) for level in at)))
     for chunk in index.chunks(entities, max_interactions):
         pieces = list(chunk.pieces(max_interactions))
-        evident = views(chunk.sum_by_fold(torch.ones_like(chunk.owner))) > 0
         seen: list[Probe] = []
         with ExitStack() as decided:
-            for level in at:
+            for level, target in zip(at, targets):
                 if not seen:
                     seen = [probe(objective, level.tables, piece) for piece in pieces]
-                current = level.column[level.assignment.views(chunk.entities)]
-                by_fold = level.rows.new_zeros(
-                    len(chunk.entities), index.num_folds, len(level.alive), dtype=torch.float64
-                )
+                current = level.column[level.assignment(chunk.entities)]
+                losses = level.rows.new_zeros(len(chunk.entities), len(level.alive), dtype=torch.float64)
                 for piece, part in zip(pieces, seen):
-                    by_fold += _linearised_losses(objective, part, piece, level.rows, current)
-                if level is at[0]:
-                    before += _training_loss(by_fold, current)
-                losses = views(by_fold)
+                    losses += _linearised_losses(objective, part, piece, level.rows, current)
+                own = losses.gather(1, current.unsqueeze(1)).squeeze(1)
                 if candidates:
-                    exact = _checked_losses(
-                        objective, level, chunk, losses[:, -1], current[:, -1], gain, candidates
-                    )
-                    losses = by_fold = exact.unsqueeze(1)
-                priced = losses + level.price
-                own = priced.gather(2, current.unsqueeze(2)).squeeze(2)
-                best, choice = priced.min(dim=2)
-                moves = (own - best > gain + ROUNDING * own.abs()) & evident
+                    losses = _checked_losses(objective, level, chunk, losses, current, gain, candidates)
+                priced_own = own + level.price[current]
+                best, choice = (losses + level.price).min(dim=1)
+                moves = priced_own - best > gain + ROUNDING * own.abs()
                 choice = torch.where(moves, choice, current)
-                level.targets.append(level.alive[choice])
+                target.append(level.alive[choice])
+                if level is at[0]:
+                    before += float(own.sum())
                 if level is at[-1]:
-                    after += _training_loss(by_fold, choice)
+                    after += float((torch.where(moves, best, priced_own) - level.price[choice]).sum())
                 elif candidates and bool(moves.any()):
                     # Elsewhere than at the old row the model is another one to first order.
                     seen = []
                     chosen = level.alive[choice[moves]]
-                    decided.enter_context(level.assignment.provisionally(chunk.entities[moves.squeeze(1)], chosen))
+                    decided.enter_context(level.assignment.provisionally(chunk.entities[moves], chosen))
                 else:
                     steps = level.rows[choice] - level.rows[current]
-                    seen = [_moved(part, steps[piece.owner, piece.fold]) for piece, part in zip(pieces, seen)]
+                    seen = [_moved(part, steps[piece.owner]) for piece, part in zip(pieces, seen)]
         advance(len(chunk.interactions))
     changed = torch.zeros_like(entities, dtype=torch.bool)
-    for level in at:
-        told = level.assignment.views(entities)
-        target = torch.cat(level.targets) if level.targets else told
-        differs = target != told
-        level.assignment.move(entities[differs.any(dim=1)], target[differs.any(dim=1)])
-        changed |= differs[:, -1]
+    for level, parts in zip(at, targets):
+        chosen = torch.cat(parts) if parts else entities
+        differs = chosen != level.assignment(entities)
+        level.assignment.move(entities[differs], chosen[differs])
+        changed |= differs
     return Reassignment(int(changed.sum()), before, after)
 
 
-def _training_loss(by_fold: Tensor, clusters: Tensor) -> float:
-    """Summed loss where each fold ``(E, F, K)`` looks its view of ``clusters`` ``(E, V)`` up."""
-    return float(by_fold.gather(2, clusters[:, : by_fold.shape[1]].unsqueeze(2)).sum())
-
-
 def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor) -> Tensor:
-    """Summed loss of each entity of the chunk in each fold under each cluster, shape ``(E, F, K)``."""
-    without = seen.outputs - (seen.jacobian * rows[current[chunk.owner, chunk.fold]]).sum(dim=1)
+    """Summed loss of each entity of the chunk under each cluster, shape ``(E, K)``."""
+    without = seen.outputs - (seen.jacobian * rows[current][chunk.owner]).sum(dim=1)
     outputs = torch.addmm(without.unsqueeze(1), seen.jacobian, rows.T)
-    return chunk.sum_by_fold(objective.loss(outputs, seen.targets.unsqueeze(1)))
+    return chunk.sum_by_entity(objective.loss(outputs, seen.targets.unsqueeze(1)))
 
 
 def _moved(seen: Probe, steps: Tensor) -> Probe:
@@ -162,16 +153,16 @@ def _moved(seen: Probe, steps: Tensor) -> Probe:
 
 def _checked_losses(
     objective: Objective,
-    level: _Level,
+    level: Level,
     chunk: Chunk,
     screened: Tensor,
     current: Tensor,
     gain: float,
     candidates: int,
 ) -> Tensor:
-    """Exact losses of the own and the promising clusters of each entity, ``(E, K)``; infinite for all others."""
+    """Exact losses of the promising clusters of each entity, shape ``(E, K)``; infinite for all others."""
+    exact = torch.full_like(screened, float("inf"))
     own = screened.gather(1, current.unsqueeze(1))
-    exact = torch.full_like(screened, float("inf")).scatter_(1, current.unsqueeze(1), own)
     priced = screened + level.price
     best, choices = priced.topk(min(candidates, len(level.alive)), dim=1, largest=False)
     better = priced.gather(1, current.unsqueeze(1)) - best

@@ -6,13 +6,14 @@ The fast implementations in ``split.py`` and ``reassignment.py`` are tested to a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
+from .cross_fitting import CALIBRATION_GAIN, EVIDENCE
 from .gpca import RELATIVE_VARIANCE
 from .objective import Objective
 from .reassignment import ROUNDING, SCREENING
@@ -62,15 +63,20 @@ def reference_split(
     """Split the clusters of ``tables`` in place. ``entity_of`` has shape ``(n,)``: each interaction's entity."""
     assignment = tables[0].assignment
     proposals = []
+    moving_views: list[tuple[int, int, int]] = []
     for cluster in range(assignment.max_clusters):
         members = [int(e) for e in (assignment.clusters == cluster).nonzero()]
         active = [e for e in members if (entity_of == e).any()]
         if len(active) < 2:
             continue
         counts = [int((entity_of == e).sum()) for e in active]
-        found = [own_gradient(objective, tables, (entity_of == e).nonzero().squeeze(1)) for e in active]
-        gradients = torch.stack([gradient for gradient, _ in found])
-        loss = float(torch.stack([value for _, value in found]).sum())
+        gradient_of, loss = {}, 0.0
+        for e in active:
+            interactions = (entity_of == e).nonzero().squeeze(1)
+            loss += float(own_gradient(objective, tables, interactions)[1])
+            with as_view([tables], e, -1):
+                gradient_of[e], _ = own_gradient(objective, tables, interactions)
+        gradients = torch.stack([gradient_of[e] for e in active])
 
         centred = gradients - gradients.mean(dim=0)
         variances, vectors = torch.linalg.eigh(centred.T @ centred / len(active))
@@ -94,12 +100,6 @@ def reference_split(
                     break
 
         mean = gradients.mean(dim=0)
-
-        def is_beyond(
-            gradient: Tensor, share: float, mean: Tensor = mean, direction: Tensor = direction, cut: float = cut
-        ) -> bool:
-            return float((gradient - share * mean) @ direction) > share * cut
-
         beyond = [e for e, p in zip(active, projections) if p > cut]
         stay = [e for e in active if e not in beyond]
         if not beyond or not stay:
@@ -113,23 +113,28 @@ def reference_split(
             "mean_loss": loss / sum(counts),
             "gradient_norm": float(gradients.norm(dim=1).sum()),
         }[criterion]
-        # What is assigned without a fold goes where the gradients of the other folds say.
-        views = assignment.views(torch.tensor(active))
-        moving = torch.zeros_like(views, dtype=torch.bool)
+        # What is assigned without a fold goes where the other folds' gradient says.
+        told = assignment.views(torch.tensor(active))
+        share = 1.0 - 1.0 / assignment.num_folds
         for row, e in enumerate(active):
-            moving[row, -1] = e in movers
-            for view, interactions in enumerate(_without_each_fold(objective, entity_of, e, views.shape[1] - 1)):
-                if len(interactions) and int(views[row, view]) == cluster:
-                    gradient, _ = own_gradient(objective, tables, interactions)
-                    share = 1.0 - 1.0 / assignment.num_folds
-                    moving[row, view] = is_beyond(gradient, share) != (movers is stay)
-        proposals.append((-score, cluster, active, moving))
+            for view, interactions in enumerate(interactions_of_views(objective, tables, entity_of, e)[:-1]):
+                if len(interactions) and int(told[row, view]) == cluster:
+                    with as_view([tables], e, view):
+                        gradient, _ = own_gradient(objective, tables, interactions)
+                    if (float((gradient - share * mean) @ direction) > share * cut) != (movers is stay):
+                        moving_views.append((cluster, e, view))
+        moving_views += [(cluster, e, told.shape[1] - 1) for e in movers]
+        proposals.append((-score, cluster))
 
     free = [k for k in range(assignment.max_clusters) if assignment.members[k] == 0]
     proposals.sort(key=lambda proposal: proposal[:2])
-    for (_, parent, active, moving), child in zip(proposals[: max_splits or None], free):
-        told = assignment.views(torch.tensor(active))
-        assignment.move(torch.tensor(active), torch.where(moving, child, told))
+    for (_, parent), child in zip(proposals[: max_splits or None], free):
+        everyone = torch.arange(assignment.num_entities)
+        told = assignment.views(everyone)
+        for cluster, e, view in moving_views:
+            if cluster == parent:
+                told[e, view] = child
+        assignment.move(everyone, told)
         with torch.no_grad():
             for table in tables:
                 table.weight[child] = table.weight[parent]
@@ -147,19 +152,19 @@ def reference_reassign(
 
     With ``candidates = None`` the model is run for every entity and cluster. With a number, only so many
     clusters are tried that look best to first order, and better by half of ``gain``. Being in a cluster with
-    the share s of all entities costs ``-prior * log(s)``. Levels are reassigned one after the other. What is
-    assigned without a fold is decided by the other folds' interactions.
+    the share s of all entities costs ``-prior * log(s)``. Levels are reassigned one after the other.
     """
     assignment = tables[0].assignment
-    folds = assignment.num_folds if assignment.num_folds > 1 else 0
     alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
     size = assignment.num_entities + len(alive)
     price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
-
-    def best_cluster(entity: Tensor, own_cluster: int, interactions: Tensor) -> int:
+    targets = assignment.clusters.long()
+    for entity in entity_of.unique():
+        interactions = (entity_of == entity).nonzero().squeeze(1)
         wanted = objective.targets(interactions)
+        own_cluster = int(targets[entity])
 
-        def true_loss(cluster: int) -> float:
+        def true_loss(cluster: int, entity: Tensor = entity, interactions: Tensor = interactions) -> float:
             one = entity.unsqueeze(0)
             with assignment.provisionally(one, torch.tensor([cluster])), torch.no_grad():
                 outputs = objective.outputs(interactions)
@@ -182,24 +187,77 @@ def reference_reassign(
         if losses:
             best = min(losses, key=lambda k: (losses[k], k))
             if own - losses[best] > gain + ROUNDING * abs(own):
-                return best
-        return own_cluster
-
-    targets = assignment.views(torch.arange(assignment.num_entities))
-    for entity in entity_of.unique():
-        everything = (entity_of == entity).nonzero().squeeze(1)
-        for view, interactions in enumerate(
-            [*_without_each_fold(objective, entity_of, int(entity), folds), everything]
-        ):
-            if len(interactions):
-                targets[entity, view] = best_cluster(entity, int(targets[entity, view]), interactions)
+                targets[entity] = best
     assignment.move(torch.arange(len(targets)), targets)
 
 
-def _without_each_fold(objective: Objective, entity_of: Tensor, entity: int, folds: int) -> list[Tensor]:
-    """For each fold, the entity's interactions in the other folds."""
-    if not folds:
-        return []
-    interactions = (entity_of == entity).nonzero().squeeze(1)
-    fold = objective.folds(folds)[interactions]
-    return [interactions[fold != one] for one in range(folds)]
+def interactions_of_views(
+    objective: Objective, tables: Sequence[ClusteredEmbedding], entity_of: Tensor, entity: int
+) -> list[Tensor]:
+    """The entity's interactions outside of each fold, and last all of them; without folds, only these."""
+    folds = tables[0].assignment.num_folds
+    everything = (entity_of == entity).nonzero().squeeze(1)
+    if folds == 1:
+        return [everything]
+    fold = objective.folds(folds)[everything]
+    return [*(everything[fold != left_out] for left_out in range(folds)), everything]
+
+
+@contextmanager
+def as_view(levels: Sequence[Sequence[ClusteredEmbedding]], entity: int, view: int) -> Iterator[None]:
+    """Within the block, all interactions of the entity look up what one of its views is assigned."""
+    one = torch.tensor([entity])
+    with ExitStack() as stack:
+        for tables in levels:
+            assignment = tables[0].assignment
+            stack.enter_context(assignment.provisionally(one, assignment.views(one)[:, view]))
+        yield
+
+
+def reference_reassign_cross_fitted(
+    objective: Objective,
+    levels: Sequence[Sequence[ClusteredEmbedding]],
+    entity_of: Tensor,
+    gain: float,
+    prior: float = 0.0,
+    calibration: bool = True,
+) -> None:
+    """Choose the cluster of every view of every entity, in place; for models that are linear in the row."""
+    folds = levels[0][0].assignment.num_folds
+    for tables in levels:
+        assignment = tables[0].assignment
+        alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
+        size = assignment.num_entities + len(alive)
+        price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
+        told = assignment.views(torch.arange(assignment.num_entities))
+        preferred: dict[tuple[int, int], tuple[int, int]] = {}
+        left_out: dict[tuple[int, tuple[int, int]], Tensor] = {}
+        for entity in range(assignment.num_entities):
+            one = torch.tensor([entity])
+            of_views = interactions_of_views(objective, tables, entity_of, entity)
+            for view, interactions in enumerate(of_views):
+                losses = {}
+                for k in alive:
+                    with as_view(levels, entity, view), assignment.provisionally(one, torch.tensor([k])):
+                        outputs = objective.outputs(of_views[-1]).detach()
+                    losses[k] = objective.loss(outputs, objective.targets(of_views[-1]))
+                inside = torch.isin(of_views[-1], interactions)
+                score = {k: float(losses[k][inside].sum()) + price[k] for k in alive}
+                score[int(told[entity, view])] -= gain
+                best = min(alive, key=lambda k: (score[k], k)) if len(interactions) else alive[0]
+                kind = sum(len(interactions) >= edge for edge in EVIDENCE)
+                preferred[entity, view] = (kind, best)
+                if view < folds:
+                    outside = torch.stack([losses[k][~inside].double().sum() for k in alive])
+                    group = (view, (kind, best))
+                    left_out[group] = left_out.get(group, 0.0) + outside
+        for (entity, view), (kind, best) in preferred.items():
+            if calibration:
+                groups = [(fold, (kind, best)) for fold in range(folds) if fold != view]
+                total = sum((left_out[g] for g in groups if g in left_out), torch.zeros(len(alive)))
+                if float(total[alive.index(best)] - total.min()) > CALIBRATION_GAIN:
+                    best = alive[int(total.argmin())]
+            elif kind == 0:
+                continue
+            told[entity, view] = best
+        assignment.move(torch.arange(len(told)), told)

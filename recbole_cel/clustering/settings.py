@@ -61,9 +61,10 @@ class ClusterSettings:
         lambda v: is_int(v, 1),
     )
     levels: int = option(
-        1,
+        4,
         "an embedding is the sum of this many shared rows, each with an assignment of its own; the rows of a "
-        "field are divided among the levels, and a level grows when the one before is grown",
+        "field are divided among the levels (fewer levels where they do not suffice), and a level grows when the "
+        "one before is grown",
         "an integer >= 1",
         lambda v: is_int(v, 1),
     )
@@ -118,6 +119,13 @@ class ClusterSettings:
         "interactions; 1 switches it off; it costs one more assignment for each fold while training",
         "an integer >= 1",
         lambda v: is_int(v, 1),
+    )
+    calibration: bool = option(
+        True,
+        "with cross-fitting, entities with as much evidence that prefer the same cluster go together to the one "
+        "that served such entities best on interactions left out",
+        "True or False",
+        is_bool,
     )
     reassign_prior: float = option(
         0.0,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..embedding.assignment import ClusterAssignment
 from ..embedding.clustered import ClusteredEmbedding
+from .cross_fitting import ViewProbe
 from .gpca import Cuts, fit_cuts
 from .grouping import InteractionsByEntity, views
 from .objective import Objective, loss_slope
@@ -56,6 +57,7 @@ def propose_split(
     threshold: str,
     generator: torch.Generator,
     *,
+    levels: Sequence[Sequence[ClusteredEmbedding]] = (),
     max_members: int | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Proposal:
@@ -67,6 +69,7 @@ def propose_split(
         index: the field's interactions.
         threshold: see :func:`~.gpca.fit_cuts`.
         generator: draws the sample in clusters of more than ``max_members`` members.
+        levels: all levels of the field's embedding, if there are others and the interactions are in folds.
         max_members: members whose gradients are held at once; the default holds 2 million numbers.
         advance: told the number of interactions done, for a progress bar.
     """
@@ -83,20 +86,23 @@ def propose_split(
 
     def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
-            gradients = loss.new_zeros(len(chunk.entities), index.num_folds, width)
+            gradients = loss.new_zeros(len(chunk.entities), num_views, width)
             losses = loss.new_zeros(len(chunk.entities))
             for piece in chunk.pieces(MAX_INTERACTIONS):
                 seen = probe(objective, tables, piece)
-                slope = loss_slope(objective, seen.outputs, seen.targets)
-                gradients += piece.sum_by_fold((slope.unsqueeze(1) * seen.jacobian).double())
+                if num_views > 1:
+                    gradients += ViewProbe(objective, levels or [tables], piece, seen).gradients()
+                else:
+                    slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
+                    gradients += piece.sum_by_entity((slope * seen.jacobian).double()).unsqueeze(1)
                 losses += piece.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
-            norm.index_add_(0, clusters, gradients.sum(dim=1).norm(dim=1))
+            norm.index_add_(0, clusters, gradients[:, -1].norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
             evident[chunk.entities] = views(chunk.sum_by_fold(torch.ones_like(chunk.owner))) > 0
             advance(len(chunk.interactions))
-            yield chunk.entities, views(gradients)
+            yield chunk.entities, gradients
 
     def put(entities: Tensor, cuts: Cuts, gradients: Tensor, groups: Tensor) -> None:
         for view in range(num_views):

@@ -29,4 +29,5 @@ def options(tiny, tmp_path, monkeypatch):
         "show_progress": False,
         "state": "WARNING",
         "cel_max_clusters": 4,
+        "cel_levels": 1,
     }

@@ -32,6 +32,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_fields", "user_id", "cel_fields must be a list"),
         ("cel_initial_clusters", 0, "cel_initial_clusters must be"),
         ("cel_levels", 0, "cel_levels must be an integer >= 1"),
+        ("cel_calibration", "no", "cel_calibration must be True or False"),
         ("cel_folds", 0, "cel_folds must be an integer >= 1"),
         ("cel_folds", 2, "cel_reassign_candidates must be 0 with 2 folds"),
         ("cel_reassign_prior", -0.1, "cel_reassign_prior must be a number >= 0"),
@@ -168,3 +169,11 @@ def test_rows_of_each_field():
     assert CELSettings(max_clusters={"user_id": 3, "item_id": 4}).rows(sizes) == {"user_id": 3, "item_id": 4}
     with pytest.raises(SettingError, match="more than field user_id may have"):
         CELSettings(max_clusters={"user_id": 3, "item_id": 9}, initial_clusters=4).rows(sizes)
+
+
+@pytest.mark.parametrize("file", sorted((properties_folder() / "cel").glob("*.yaml")), ids=lambda file: file.name)
+def test_config_files_that_come_along_are_read(file):
+    wanted = yaml.safe_load(file.read_text())
+    made = Config("DeepFM_CEL", "ml-100k", [str(file)], command_line=False)
+    assert {key: made[key] for key in wanted} == wanted
+    assert any(config("DeepFM_CEL")[key] != value for key, value in wanted.items())
