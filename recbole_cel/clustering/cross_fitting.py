@@ -9,7 +9,7 @@ prefer the same cluster go together to the one which served such entities best w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class ViewProbe:
         objective: the training loss.
         levels: all levels of the field's embedding, as they are now.
         chunk: entities with their interactions.
-        seen: a probe of the chunk, for each piece of it.
+        seen: a probe of the chunk.
 
     Attributes:
         chunk: the same.
@@ -44,31 +44,23 @@ class ViewProbe:
         evidence: shape ``(E, V)``, number of interactions in the view.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        levels: Sequence[Sequence[ClusteredEmbedding]],
-        chunk: Chunk,
-        seen: Probe,
-    ) -> None:
+    def __init__(self, objective: Objective, levels: Sequence[Level], chunk: Chunk, seen: Probe) -> None:
         self._objective = objective
-        self._targets = seen.targets
+        self._targets = seen.targets.unsqueeze(1)
         self.chunk = chunk
         self.jacobian = seen.jacobian
-        rows = sum(Level(tables).rows_of_views(chunk.entities) for tables in levels)
-        assert isinstance(rows, Tensor)  # there is at least one level
-        trained = rows[chunk.owner, chunk.fold].unsqueeze(1)
-        steps = rows[chunk.owner] - trained
-        self.outputs = seen.outputs.unsqueeze(1) + (steps @ seen.jacobian.unsqueeze(2)).squeeze(2)
+        shares = [self._share(level, level.column[level.assignment.views(chunk.entities)]) for level in levels]
+        of_views = torch.stack(shares).sum(dim=0)
+        trained = of_views.gather(1, chunk.fold.unsqueeze(1))
+        self.outputs = seen.outputs.unsqueeze(1) + of_views - trained
         self.evidence = views(chunk.sum_by_fold(torch.ones_like(chunk.owner)))
 
     def gradients(self) -> Tensor:
         """Gradient of each view's summed loss by its row, shape ``(E, V, D)``, float64."""
-        found = []
-        for view, outputs in enumerate(self.outputs.unbind(dim=1)):
-            slope = loss_slope(self._objective, outputs, self._targets) * (self.chunk.fold != view)
-            found.append(self.chunk.sum_by_entity((slope.unsqueeze(1) * self.jacobian).double()))
-        return torch.stack(found, dim=1)
+        slopes = loss_slope(self._objective, self.outputs, self._targets.expand_as(self.outputs))
+        every_view = torch.arange(slopes.shape[1], device=slopes.device)
+        slopes = slopes * (self.chunk.fold.unsqueeze(1) != every_view)
+        return self.chunk.sum_by_entity((slopes.unsqueeze(2) * self.jacobian.unsqueeze(1)).double())
 
     def losses(self, level: Level, current: Tensor) -> tuple[Tensor, Tensor]:
         """Summed losses under each cluster of ``level``, in place of ``current`` ``(E, V)``.
@@ -78,29 +70,29 @@ class ViewProbe:
             shape ``(E, V - 1, K)``.
         """
         product = self.jacobian @ level.rows.T
-        own = product.gather(1, current[self.chunk.owner])
-        inside, outside = [], []
-        for view, outputs in enumerate(self.outputs.unbind(dim=1)):
-            tried = product + (outputs - own[:, view]).unsqueeze(1)
-            losses = self._objective.loss(tried, self._targets.unsqueeze(1)).double()
-            # The last view leaves nothing out; its number is no fold.
-            out = (self.chunk.fold == view).unsqueeze(1)
-            total = self.chunk.sum_by_entity(losses)
-            left_out = self.chunk.sum_by_entity(losses * out) if view < self.chunk.num_folds else None
-            inside.append(total if left_out is None else total - left_out)
-            if left_out is not None:
-                outside.append(left_out)
-        return torch.stack(inside, dim=1), torch.stack(outside, dim=1)
+        without = self.outputs - product.gather(1, current[self.chunk.owner])
+        outputs = product.unsqueeze(1) + without.unsqueeze(2)
+        losses = self._objective.loss(outputs, self._targets.unsqueeze(2)).double()
+        total = self.chunk.sum_by_entity(losses)
+        # The last view leaves nothing out.
+        every = torch.arange(len(losses), device=losses.device)
+        left_out = self.chunk.sum_by_fold(losses[every, self.chunk.fold])
+        total[:, :-1] -= left_out
+        return total, left_out
 
     def move(self, level: Level, before: Tensor, after: Tensor) -> None:
         """Let the views have clusters ``after`` in place of ``before``, both ``(E, V)``."""
-        steps = (level.rows[after] - level.rows[before])[self.chunk.owner]
-        self.outputs = self.outputs + (steps @ self.jacobian.unsqueeze(2)).squeeze(2)
+        self.outputs = self.outputs + self._share(level, after) - self._share(level, before)
 
     def training_loss(self) -> float:
         """Summed loss where each interaction has the view without its fold."""
-        outputs = self.outputs.gather(1, self.chunk.fold.unsqueeze(1)).squeeze(1)
+        outputs = self.outputs.gather(1, self.chunk.fold.unsqueeze(1))
         return float(self._objective.loss(outputs, self._targets).double().sum())
+
+    def _share(self, level: Level, chosen: Tensor) -> Tensor:
+        """What each view's cluster ``(E, V)`` adds to the outputs, shape ``(B, V)``."""
+        product = self.jacobian @ level.rows.T
+        return product.gather(1, chosen[self.chunk.owner])
 
 
 def reassign_cross_fitted(
@@ -138,87 +130,91 @@ def reassign_cross_fitted(
     widest = max(len(level.alive) for level in at) * (index.num_folds + 1)
     max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // widest))
     entities = index.counts.nonzero().squeeze(1)
-    maps: list[Tensor] = []
-    if calibration:
-        drawn = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
-        drawn = drawn[index.counts[drawn].cumsum(0) <= max(sample, int(index.counts[drawn[:1]].sum()))]
-        probes = [
-            ViewProbe(objective, levels, chunk, _whole_probe(objective, levels[0], chunk, max_interactions))
-            for chunk in index.chunks(drawn, max_interactions)
-        ]
-        for level in choosing:
-            maps.append(_calibrate(level, probes, gain))
+    entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
+    at_least = int(index.counts[entities[:1]].sum()) if calibration else 0
+    first = int((index.counts[entities].cumsum(0) <= max(sample * calibration, at_least)).sum())
     before = after = 0.0
+    maps: list[Tensor] = []
     targets: list[list[Tensor]] = [[] for _ in choosing]
-    for chunk in index.chunks(entities, max_interactions):
-        seen = ViewProbe(objective, levels, chunk, _whole_probe(objective, levels[0], chunk, max_interactions))
+
+    def look(entities: Tensor) -> Iterator[ViewProbe]:
+        for chunk in index.chunks(entities, max_interactions):
+            pieces = [probe(objective, levels[0], piece) for piece in chunk.pieces(max_interactions)]
+            advance(len(chunk.interactions))
+            yield ViewProbe(objective, at, chunk, Probe(*(torch.cat(values) for values in zip(*pieces))))
+
+    if calibration:
+        probes = list(look(entities[:first]))
+        before += sum(seen.training_loss() for seen in probes)
+        for level, parts in zip(choosing, targets):
+            found, chosen = _calibrate(level, probes, gain)
+            maps.append(found)
+            parts += [level.alive[some] for some in chosen]
+        after += sum(seen.training_loss() for seen in probes)
+    for seen in look(entities[first:]):
         before += seen.training_loss()
-        for number, level in enumerate(choosing):
-            current = level.column[level.assignment.views(chunk.entities)]
-            preferred = _preferred(level, seen.losses(level, current)[0], current, gain)
+        for number, (level, parts) in enumerate(zip(choosing, targets)):
+            current, preferred, _ = _prefer(level, seen, gain)
             if calibration:
-                chosen = _mapped(maps[number], seen.evidence, preferred)
+                choice = _mapped(maps[number], seen.evidence, preferred)
             else:
-                chosen = torch.where(seen.evidence > 0, preferred, current)
-            seen.move(level, current, chosen)
-            targets[number].append(level.alive[chosen])
+                choice = torch.where(seen.evidence > 0, preferred, current)
+            seen.move(level, current, choice)
+            parts.append(level.alive[choice])
         after += seen.training_loss()
-        advance(len(chunk.interactions))
     changed = torch.zeros_like(entities, dtype=torch.bool)
-    for number, level in enumerate(choosing):
-        told, target = level.assignment.views(entities), torch.cat(targets[number])
-        changed |= (target != told)[:, -1]
+    for number, (level, parts) in enumerate(zip(choosing, targets)):
+        target = torch.cat(parts)
+        changed |= (target != level.assignment.views(entities))[:, -1]
+        everyone = entities
         if calibration:
             # Entities without any interaction have as much evidence as views without one.
             idle = (index.counts == 0).nonzero().squeeze(1)
             nothing = torch.zeros(1, target.shape[1], dtype=torch.int64, device=target.device)
-            everyone = torch.cat([entities, idle])
             rest = level.alive[_mapped(maps[number], nothing, nothing)].expand(len(idle), -1)
-            level.assignment.move(everyone, torch.cat([target, rest]))
-        else:
-            level.assignment.move(entities, target)
+            everyone, target = torch.cat([entities, idle]), torch.cat([target, rest])
+        level.assignment.move(everyone, target)
     return Reassignment(int(changed.sum()), before, after)
 
 
-def _whole_probe(
-    objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk, max_interactions: int
-) -> Probe:
-    parts = [probe(objective, tables, piece) for piece in chunk.pieces(max_interactions)]
-    return Probe(*(torch.cat(values) for values in zip(*parts)))
+def _prefer(level: Level, seen: ViewProbe, gain: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The cluster that each view has and the one that it prefers, shape ``(E, V)``, and the losses left out.
+
+    The present cluster gets ``gain`` ahead.
+    """
+    current = level.column[level.assignment.views(seen.chunk.entities)]
+    losses, left_out = seen.losses(level, current)
+    ahead = losses.new_full((*current.shape, 1), -gain)
+    preferred = (losses + level.price).scatter_add_(2, current.unsqueeze(2), ahead).argmin(dim=2)
+    return current, preferred, left_out
 
 
-def _preferred(level: Level, losses: Tensor, current: Tensor, gain: float) -> Tensor:
-    """The cluster that each view prefers, shape ``(E, V)``; its present one gets ``gain`` ahead."""
-    priced = losses + level.price
-    ahead = priced.new_full((*current.shape, 1), -gain)
-    return priced.scatter_add(2, current.unsqueeze(2), ahead).argmin(dim=2)
-
-
-def _calibrate(level: Level, probes: Sequence[ViewProbe], gain: float) -> Tensor:
+def _calibrate(level: Level, probes: Sequence[ViewProbe], gain: float) -> tuple[Tensor, list[Tensor]]:
     """Where views of each evidence and preference should go, shape ``(V, evidence, K)``.
 
-    Each view is told by the folds of the other views alone. The probes are moved on to the next level.
+    Each view is told by the folds of the other views alone. Also returned is where this puts the views of each
+    probe, shapes ``(E, V)``, to which the probes are moved.
     """
     kinds, clusters = len(EVIDENCE) + 1, len(level.alive)
     folds = probes[0].chunk.num_folds
     table = level.rows.new_zeros(folds, kinds * clusters, clusters, dtype=torch.float64)
     preferences = []
     for seen in probes:
-        current = level.column[level.assignment.views(seen.chunk.entities)]
-        inside, outside = seen.losses(level, current)
-        preferred = _preferred(level, inside, current, gain)
+        current, preferred, left_out = _prefer(level, seen, gain)
         group = _group(seen.evidence, preferred, clusters)
         for fold in range(folds):
-            table[fold].index_add_(0, group[:, fold], outside[:, fold])
+            table[fold].index_add_(0, group[:, fold], left_out[:, fold])
         preferences.append((seen, current, preferred))
-    left_out = torch.cat([table.sum(dim=0) - table, table.sum(dim=0, keepdim=True)])
+    others = torch.cat([table.sum(dim=0) - table, table.sum(dim=0, keepdim=True)])
     stay = torch.arange(clusters, device=table.device).repeat(kinds).expand(folds + 1, -1)
-    best, target = left_out.min(dim=2)
-    better = left_out.gather(2, stay.unsqueeze(2)).squeeze(2) - best > CALIBRATION_GAIN
+    best, target = others.min(dim=2)
+    better = others.gather(2, stay.unsqueeze(2)).squeeze(2) - best > CALIBRATION_GAIN
     found = torch.where(better, target, stay).view(folds + 1, kinds, clusters)
+    chosen = []
     for seen, current, preferred in preferences:
-        seen.move(level, current, _mapped(found, seen.evidence, preferred))
-    return found
+        chosen.append(_mapped(found, seen.evidence, preferred))
+        seen.move(level, current, chosen[-1])
+    return found, chosen
 
 
 def _group(evidence: Tensor, preferred: Tensor, clusters: int) -> Tensor:

@@ -59,10 +59,6 @@ class Level:
         share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
         self.price = -prior * share.log()
 
-    def rows_of_views(self, entities: Tensor) -> Tensor:
-        """The rows of all views of ``entities`` ``(E,)``, shape ``(E, V, D)``."""
-        return self.rows[self.column[self.assignment.views(entities)]]
-
 
 def reassign(
     objective: Objective,

@@ -15,6 +15,7 @@ from .gpca import Cuts, fit_cuts
 from .grouping import InteractionsByEntity, views
 from .objective import Objective, loss_slope
 from .probe import probe
+from .reassignment import Level
 
 # Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers (float64) in the
 # gradients and in the covariances held at once. A cluster with more members than fit finds its cut from a random
@@ -84,6 +85,8 @@ def propose_split(
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
 
+    at = [Level(each) for each in levels or [tables]]
+
     def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
             gradients = loss.new_zeros(len(chunk.entities), num_views, width)
@@ -91,7 +94,7 @@ def propose_split(
             for piece in chunk.pieces(MAX_INTERACTIONS):
                 seen = probe(objective, tables, piece)
                 if num_views > 1:
-                    gradients += ViewProbe(objective, levels or [tables], piece, seen).gradients()
+                    gradients += ViewProbe(objective, at, piece, seen).gradients()
                 else:
                     slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
                     gradients += piece.sum_by_entity((slope * seen.jacobian).double()).unsqueeze(1)

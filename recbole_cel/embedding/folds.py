@@ -40,8 +40,9 @@ def cross_fitted(assignments: Iterable[ClusterAssignment], columns: Sequence[Ten
         assignments: those of the model. Without folds they are looked up as ever.
         columns: id columns of the batch, from which the folds are mixed.
     """
+    in_folds = [assignment for assignment in assignments if assignment.num_folds > 1]
+    folds = {number: fold_of(columns, number) for number in {assignment.num_folds for assignment in in_folds}}
     with ExitStack() as stack:
-        for assignment in assignments:
-            if assignment.num_folds > 1:
-                stack.enter_context(assignment.without(fold_of(columns, assignment.num_folds)))
+        for assignment in in_folds:
+            stack.enter_context(assignment.without(folds[assignment.num_folds]))
         yield

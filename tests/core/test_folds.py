@@ -132,14 +132,18 @@ def test_calibration_sends_idle_entities_where_those_without_evidence_do_best():
     assert (all_views(problem)[:9] == 3).all()
 
 
-def test_calibration_by_a_sample_needs_no_more_than_the_sample():
+@pytest.mark.parametrize("sample", [0, 50, 1 << 18])
+def test_calibration_by_a_sample_runs_every_interaction_once(sample):
     problem = twins(0, 1, start=5)[0]
     seen = []
     run = problem.objective.outputs
     problem.objective.outputs = lambda rows: (seen.append(len(rows)), run(rows))[1]
     generator = torch.Generator().manual_seed(0)
-    reassign_cross_fitted(problem.objective, problem.levels, problem.index, 0.0, generator, sample=50)
-    assert 400 < sum(seen) <= 450
+    before = float(problem.loss_of_users().sum())
+    done = reassign_cross_fitted(problem.objective, problem.levels, problem.index, 0.0, generator, sample=sample)
+    assert sum(seen) == 400 + 400  # and once for the loss before
+    assert done.loss_before == pytest.approx(before, rel=1e-4)
+    assert done.loss_after == pytest.approx(float(problem.loss_of_users().sum()), rel=1e-4)
 
 
 @pytest.mark.parametrize("threshold", ["zero", "median", "data_median"])
