@@ -13,9 +13,12 @@ from typing import Any
 from recbole.config import Config as RecBoleConfig
 
 from .clustering import SettingError
-from .model import clustered_fields, full_name, get_model, split_name
+from .metrics import register_metrics
+from .model import clustered_fields, full_name, get_model, split_name, task_of
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy
+
+register_metrics()
 
 
 def properties_folder() -> Path:
@@ -35,8 +38,9 @@ class Config(RecBoleConfig):
     """As in RecBole; model names may have a strategy's suffix, and ``cel_*`` keys are checked.
 
     Settings are read in this order, later ones winning: RecBole's properties of the base model and the data
-    set, ``properties/embedding/<strategy>.yaml``, ``properties/model/<model>.yaml``, config files,
-    ``config_dict``, command line.
+    set, ``properties/task/rating.yaml`` if ratings are predicted, ``properties/model/<base>.yaml``,
+    ``properties/embedding/<strategy>.yaml``, ``properties/model/<model>.yaml``, config files, ``config_dict``,
+    command line.
 
     Args:
         model: name or class, as in RecBole.
@@ -46,7 +50,7 @@ class Config(RecBoleConfig):
         command_line: whether ``--key=value`` pairs of the running program count.
 
     Raises:
-        SettingError: at an unknown or ill-valued ``cel_*`` key, embedding strategy or model name.
+        SettingError: at an unknown or ill-valued ``cel_*`` key, task, embedding strategy or model name.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Config(RecBoleConfig):
             # What holds in effect shows in the log and in TensorBoard, and is saved with the model.
             for spec in dataclasses.fields(settings):
                 self.final_config_dict.setdefault(PREFIX + spec.name, spec.default)
+        self._check_task()
         self._point_out_unused(strategy)
 
     def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:
@@ -78,6 +83,14 @@ class Config(RecBoleConfig):
             names = ", ".join(PREFIX + name for name in sorted(given - used))
             hint = "" if strategy else f"; use --model={self.model}_CEL"
             getLogger().warning(f"{names}: no effect on {self.model}{hint}")
+
+    def _check_task(self) -> None:
+        if self["task"] != "rating":
+            return
+        if self["threshold"]:
+            raise SettingError("threshold", "makes labels of the ratings; leave it out where task is rating")
+        if self["normalize_all"] or self["LABEL_FIELD"] in (self["normalize_field"] or ()):
+            raise SettingError("normalize_all", "and normalize_field must leave the ratings as they are")
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         # RecBole evaluates these strings as Python. Literals are all that a setting needs, and run no code.
@@ -105,8 +118,9 @@ class Config(RecBoleConfig):
             # Checked here already: nothing may be loaded before a wrong key is found.
             CELSettings.from_config(self.external_config_dict)
             name = full_name(model, strategy)
-            _, _, final_dataset = super()._get_model_and_dataset(get_model(name), dataset)
-            return name, get_model(name), final_dataset
+            model_class = get_model(name, self.external_config_dict.get("task"))
+            _, _, final_dataset = super()._get_model_and_dataset(model_class, dataset)
+            return name, model_class, final_dataset
         if strategy is not None:
             raise SettingError("embedding_strategy", "goes with the name of a model, not with a class")
         found: tuple[str, type, str] = super()._get_model_and_dataset(model, dataset)
@@ -115,12 +129,20 @@ class Config(RecBoleConfig):
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         base, strategy = split_name(model)
         super()._load_internal_config_dict(base, model_class, dataset)
+        task = task_of(model, self.external_config_dict.get("task"))
+        files = ["task/rating.yaml"] if task == "rating" else []
+        files.append(f"model/{base}.yaml")
+        if strategy is not None:
+            files += [f"embedding/{strategy.name}.yaml", f"model/{model}.yaml"]
+        for file in files:
+            if (properties_folder() / file).is_file():
+                self._update_internal_config_dict(str(properties_folder() / file))
+        self.internal_config_dict["task"] = task
+        if task == "rating":
+            rating_field = self.external_config_dict.get("RATING_FIELD", self.internal_config_dict["RATING_FIELD"])
+            self.internal_config_dict["LABEL_FIELD"] = rating_field
         if strategy is None:
             return
-        folder = properties_folder()
-        for file in (folder / "embedding" / f"{strategy.name}.yaml", folder / "model" / f"{model}.yaml"):
-            if file.is_file():
-                self._update_internal_config_dict(str(file))
         self.internal_config_dict["embedding_strategy"] = strategy.name
         if self.external_config_dict.get(f"{PREFIX}compression_ratio") is not None:
             # A ratio asked for replaces the number of clusters that the properties suggest.

@@ -75,8 +75,8 @@ class TrainingObjective:
         raise KeyError(field)
 
     def folds(self, num_folds: int) -> Tensor:
-        """Fold of every interaction by the ids of all of its token fields, shape ``(n,)``."""
-        return fold_of([self.entities(name) for name in self._model.token_field_names], num_folds)
+        """Fold of every interaction by its ids, shape ``(n,)``."""
+        return fold_of([self.entities(name) for name in self._model.fold_fields], num_folds)
 
     def outputs(self, interactions: Tensor) -> Tensor:
         """Outputs of the model in evaluation mode, shape ``(B,)``."""

@@ -86,7 +86,7 @@ def run_recbole_cel(
         train_data, valid_data, test_data = data_preparation(config, data)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    recommender = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     logger.info(recommender)
     flops = get_flops(recommender, data, config["device"], logger, construct_transform(config))
     logger.info(set_color("FLOPs", "blue") + f": {flops}")
@@ -148,7 +148,7 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
         train_data, valid_data, test_data = data_preparation(config, data)
     check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset))
     init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     load_model_state(model, state, model_file)
     return config, model, data, train_data, valid_data, test_data
 

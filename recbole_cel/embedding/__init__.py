@@ -5,6 +5,7 @@ from .assignment import ClusterAssignment
 from .clustered import ClusteredEmbedding
 from .folds import cross_fitted, fold_of
 from .hashed import ModuloHashEmbedding
+from .non_negative import project_non_negative
 
 __all__ = [
     "AdditiveEmbedding",
@@ -14,4 +15,5 @@ __all__ = [
     "cross_fitted",
     "fold_of",
     "levels_of",
+    "project_non_negative",
 ]

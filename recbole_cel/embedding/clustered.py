@@ -32,6 +32,7 @@ class ClusteredEmbedding(nn.Module):
     Args:
         assignment: which cluster each entity belongs to; tables of one field share one object.
         embedding_dim: size d of a row.
+        mean: mean of the initial rows.
         std: standard deviation of the initial rows. Clusters that do not exist yet stay at zero: a split
             copies the parent's row into them.
         gradient_averaging: divide the gradient of a shared row by the cluster's number of members (Chen et
@@ -55,6 +56,7 @@ class ClusteredEmbedding(nn.Module):
         assignment: ClusterAssignment,
         embedding_dim: int,
         *,
+        mean: float = 0.0,
         std: float = 0.01,
         gradient_averaging: bool = False,
         personalisation: bool = False,
@@ -72,7 +74,7 @@ class ClusteredEmbedding(nn.Module):
         self._recorded: list[Lookup] | None = None
         exists = (assignment.members > 0).unsqueeze(1)
         with torch.no_grad():
-            self.weight.normal_(0.0, std).mul_(exists)
+            self.weight.normal_(mean, std).mul_(exists)
 
     def forward(self, entities: Tensor) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""

@@ -14,19 +14,22 @@ class ModuloHashEmbedding(nn.Module):
         num_embeddings: number of entities N.
         embedding_dim: size d of a row.
         num_rows: number of rows K.
+        mean: mean of the initial rows.
         std: standard deviation of the initial rows.
 
     Shapes:
         ``(*)`` integer entity ids in, ``(*, d)`` out.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, num_rows: int, *, std: float = 0.01) -> None:
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, num_rows: int, *, mean: float = 0.0, std: float = 0.01
+    ) -> None:
         super().__init__()
         if num_rows < 1:
             raise ValueError(f"a hashed table needs at least one row, got num_rows={num_rows}")
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
-        self.weight = nn.Parameter(torch.empty(num_rows, embedding_dim).normal_(0.0, std))
+        self.weight = nn.Parameter(torch.empty(num_rows, embedding_dim).normal_(mean, std))
 
     def forward(self, entities: Tensor) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""

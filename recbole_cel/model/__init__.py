@@ -1,6 +1,17 @@
-"""RecBole's models with other embedding tables."""
+"""RecBole's models and ours, with any embedding tables."""
 
 from .builder import StrategyRecommender, clustered_fields, with_strategy
-from .registry import full_name, get_model, split_name
+from .rating import NonNegativeRecommender
+from .registry import TASKS, full_name, get_model, split_name, task_of
 
-__all__ = ["StrategyRecommender", "clustered_fields", "full_name", "get_model", "split_name", "with_strategy"]
+__all__ = [
+    "TASKS",
+    "NonNegativeRecommender",
+    "StrategyRecommender",
+    "clustered_fields",
+    "full_name",
+    "get_model",
+    "split_name",
+    "task_of",
+    "with_strategy",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import pkgutil
 from typing import Any
 
@@ -12,7 +13,11 @@ from recbole.model.abstract_recommender import AbstractRecommender, ContextRecom
 
 from ..clustering import SettingError
 from ..strategies import STRATEGIES, EmbeddingStrategy
-from .builder import with_strategy
+from .builder import takes_strategies, with_strategy
+from .rating import RATING_MODELS
+from .rating_task import on_ratings
+
+TASKS = ("label", "rating")
 
 
 def split_name(model_name: str) -> tuple[str, type[EmbeddingStrategy[Any]] | None]:
@@ -49,29 +54,68 @@ def full_name(model_name: str, strategy_name: str | None) -> str:
     return f"{base}_{STRATEGIES[strategy_name].suffix}"
 
 
-def get_model(model_name: str) -> type[AbstractRecommender]:
-    """The class of ``model_name``: ours if the name ends in a strategy's suffix, else RecBole's.
+def get_model(model_name: str, task: str | None = None) -> type[AbstractRecommender]:
+    """The class of ``model_name``: our plain models first, then RecBole's; with the strategy of the suffix.
+
+    Args:
+        model_name: such as ``DeepFM``, ``DeepFM_CEL``, ``NMF_CEL``.
+        task: one of ``TASKS``, or None for that of the model.
 
     Raises:
-        SettingError: if there is no such model, naming the nearest, or if it takes no strategy.
+        SettingError: if there is no such model, naming the nearest, or if it takes no strategy or not this task.
     """
     base_name, strategy = split_name(model_name)
+    task = task_of(model_name, task)
+    suffix = f"_{strategy.suffix}" if strategy else ""
+    base: Any = RATING_MODELS.get(base_name) or _recbole_model(base_name, suffix)
+    if strategy is not None and not takes_strategies(base):
+        raise SettingError(
+            "model",
+            f"{model_name} is not available: {base_name} is no context-aware recommender, nor one of "
+            f"{', '.join(RATING_MODELS)}",
+        )
+    if task == "rating" and base_name not in RATING_MODELS:
+        if not issubclass(base, ContextRecommender):
+            raise SettingError("task", f"must be label for {model_name}: it is no context-aware recommender")
+        base = on_ratings(base)
+    found: type[AbstractRecommender] = base if strategy is None else with_strategy(base, strategy)
+    return found
+
+
+def task_of(model_name: str, task: str | None) -> str:
+    """The task that ``model_name`` is trained for, if ``task`` is asked for (or None).
+
+    Raises:
+        SettingError: if there is no such task, or the model predicts ratings only.
+    """
+    if task is not None and task not in TASKS:
+        raise SettingError("task", f"must be one of {', '.join(TASKS)}, got {task!r}")
+    if split_name(model_name)[0] not in RATING_MODELS:
+        return task or "label"
+    if task == "label":
+        raise SettingError("task", f"must be rating for {model_name}, which predicts nothing else")
+    return "rating"
+
+
+def _recbole_model(name: str, suffix: str) -> type[AbstractRecommender]:
     try:
-        base = recbole.utils.get_model(base_name)
+        found: type[AbstractRecommender] = recbole.utils.get_model(name)
+        return found
     except (ValueError, AttributeError, ImportError) as error:
         # RecBole's search ends at models whose libraries are extras; for these the missing library is the news.
-        if isinstance(error, ImportError) and base_name.lower() in ("lightgbm", "xgboost"):
+        if isinstance(error, ImportError) and name.lower() in ("lightgbm", "xgboost"):
             raise
-        known = [module.name for module in pkgutil.iter_modules(context_models.__path__)]
-        near = difflib.get_close_matches(base_name.lower(), known, n=1, cutoff=0.0)[0]
-        module = __import__(f"{context_models.__name__}.{near}", fromlist=["_"])
-        proper = next(name for name in vars(module) if name.lower() == near)
-        suffix = f"_{strategy.suffix}" if strategy else ""
+        proper = _nearest_model(name)
         raise SettingError(
-            "model", f"{model_name} is unknown: RecBole has no {base_name}; did you mean {proper}{suffix}?"
+            "model", f"{name}{suffix} is unknown: RecBole has no {name}; did you mean {proper}{suffix}?"
         ) from error
-    if strategy is None:
-        return base
-    if not issubclass(base, ContextRecommender):
-        raise SettingError("model", f"{model_name} is not available: {base_name} is no context-aware recommender")
-    return with_strategy(base, strategy)
+
+
+def _nearest_model(name: str) -> str:
+    ours = {model.lower(): model for model in RATING_MODELS}
+    known = [module.name for module in pkgutil.iter_modules(context_models.__path__)]
+    near = difflib.get_close_matches(name.lower(), [*ours, *known], n=1, cutoff=0.0)[0]
+    if near in ours:
+        return ours[near]
+    module = importlib.import_module(f"{context_models.__name__}.{near}")
+    return next(attribute for attribute in vars(module) if attribute.lower() == near)

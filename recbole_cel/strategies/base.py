@@ -42,19 +42,19 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         self.tables: list[Table] = []
         self.full_tables: list[nn.Embedding] = []
 
-    def table(self, embedding_dim: int, std: float) -> Table:
+    def table(self, embedding_dim: int, std: float, mean: float = 0.0) -> Table:
         """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out.
 
-        ``std`` is the standard deviation of the initial embeddings.
+        ``std`` is the standard deviation of the initial embeddings, and ``mean`` their mean.
         """
-        table = self._make_table(embedding_dim, std)
+        table = self._make_table(embedding_dim, std, mean)
         self.tables.append(table)
         return table
 
-    def full_table(self, embedding_dim: int, std: float) -> nn.Embedding:
+    def full_table(self, embedding_dim: int, std: float, mean: float = 0.0) -> nn.Embedding:
         """Make a table with one row for each entity, whatever the strategy."""
         table = nn.Embedding(self.num_entities, embedding_dim)
-        nn.init.normal_(table.weight, 0.0, std)
+        nn.init.normal_(table.weight, mean, std)
         self.full_tables.append(table)
         return table
 
@@ -64,4 +64,4 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         return [*self.tables, *self.full_tables]
 
     @abstractmethod
-    def _make_table(self, embedding_dim: int, std: float) -> Table: ...
+    def _make_table(self, embedding_dim: int, std: float, mean: float) -> Table: ...

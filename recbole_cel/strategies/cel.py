@@ -32,11 +32,12 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
             for clusters, start in zip(shares, starts)
         ]
 
-    def _make_table(self, embedding_dim: int, std: float) -> ClusteredEmbedding | AdditiveEmbedding:
+    def _make_table(self, embedding_dim: int, std: float, mean: float) -> ClusteredEmbedding | AdditiveEmbedding:
         levels = [
             ClusteredEmbedding(
                 assignment,
                 embedding_dim,
+                mean=0.0 if level else mean,
                 std=0.0 if level else std,
                 gradient_averaging=self.settings.gradient_averaging,
                 personalisation=self.settings.personalisation and level == 0,

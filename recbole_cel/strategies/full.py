@@ -16,5 +16,5 @@ class FullStrategy(EmbeddingStrategy[nn.Embedding]):
     suffix = "Full"
     options: ClassVar[set[str]] = set()
 
-    def _make_table(self, embedding_dim: int, std: float) -> nn.Embedding:
-        return self.full_table(embedding_dim, std)
+    def _make_table(self, embedding_dim: int, std: float, mean: float) -> nn.Embedding:
+        return self.full_table(embedding_dim, std, mean)

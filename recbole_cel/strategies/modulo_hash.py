@@ -12,5 +12,5 @@ class ModuloHashStrategy(EmbeddingStrategy[ModuloHashEmbedding]):
     name = "modulo_hash"
     suffix = "ModuloHash"
 
-    def _make_table(self, embedding_dim: int, std: float) -> ModuloHashEmbedding:
-        return ModuloHashEmbedding(self.num_entities, embedding_dim, self.num_rows, std=std)
+    def _make_table(self, embedding_dim: int, std: float, mean: float) -> ModuloHashEmbedding:
+        return ModuloHashEmbedding(self.num_entities, embedding_dim, self.num_rows, mean=mean, std=std)

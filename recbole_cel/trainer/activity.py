@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from recbole.evaluator import Collector
 from sklearn.metrics import log_loss, roc_auc_score
@@ -16,16 +17,40 @@ LEVELS = ("cold", "medium", "warm")
 class ActivityRow(NamedTuple):
     """Metrics of the evaluated interactions of one group of users or items.
 
-    ``auc`` is None where the labels are not both 0 and 1, ``log_loss`` where there are none or the scores are no
-    probabilities.
+    ``metrics`` has them by their names; a value is None where the metric means nothing.
     """
 
     field: str
     level: str
     entities: int
     interactions: int
-    auc: float | None
-    log_loss: float | None
+    metrics: dict[str, float | None]
+
+
+def label_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    """AUC and LogLoss of labels and scores, each of shape ``(n,)``.
+
+    AUC is None where the labels are not both 0 and 1, LogLoss where there are none or the scores are no
+    probabilities.
+    """
+    kinds = set(labels.tolist())
+    binary = kinds <= {0.0, 1.0}
+    likely = binary and len(labels) > 0 and scores.min() >= 0 and scores.max() <= 1
+    return {
+        "AUC": float(roc_auc_score(labels, scores)) if binary and len(kinds) == 2 else None,
+        "LogLoss": float(log_loss(labels, scores, labels=[0.0, 1.0])) if likely else None,
+    }
+
+
+def rating_metrics(ratings: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    """RMSE and MAE of ratings and scores, each of shape ``(n,)``; None where there are none."""
+    if not len(ratings):
+        return {"RMSE": None, "MAE": None}
+    errors = scores - ratings
+    return {"RMSE": float(np.sqrt(np.mean(errors**2))), "MAE": float(np.mean(np.abs(errors)))}
+
+
+ACTIVITY_METRICS = {"label": label_metrics, "rating": rating_metrics}
 
 
 class ScoreCollector(Collector):
@@ -59,14 +84,18 @@ class ScoreCollector(Collector):
 
 
 def activity_table(
-    collected: dict[str, Tensor], training_counts: dict[str, Tensor], edges: Sequence[int]
+    collected: dict[str, Tensor],
+    training_counts: dict[str, Tensor],
+    edges: Sequence[int],
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float | None]],
 ) -> list[ActivityRow]:
-    """AUC and LogLoss by activity.
+    """Metrics by activity.
 
     Args:
         collected: from :meth:`ScoreCollector.take`.
         training_counts: for each field, training interactions of each id, shape ``(N,)``.
         edges: training interactions from which an id is medium, and warm.
+        metrics: of labels and scores.
     """
     rows = []
     bounds = torch.tensor(list(edges))
@@ -75,20 +104,8 @@ def activity_table(
         level = level_of[collected[field]]
         for number, name in enumerate(LEVELS):
             of_level = level == number
-            labels = collected["label"][of_level].numpy()
+            labels = collected["label"][of_level].double().numpy()
             scores = collected["score"][of_level].double().numpy()
-            # Neither means anything for ratings, nor LogLoss for scores that are no probabilities.
-            binary = set(labels.tolist()) <= {0.0, 1.0}
-            both = binary and len(set(labels.tolist())) == 2
-            likely = binary and len(labels) > 0 and scores.min() >= 0 and scores.max() <= 1
-            rows.append(
-                ActivityRow(
-                    field,
-                    name,
-                    len(collected[field][of_level].unique()),
-                    len(labels),
-                    float(roc_auc_score(labels, scores)) if both else None,
-                    float(log_loss(labels, scores, labels=[0.0, 1.0])) if likely else None,
-                )
-            )
+            ids = len(collected[field][of_level].unique())
+            rows.append(ActivityRow(field, name, ids, len(labels), metrics(labels, scores)))
     return rows

@@ -31,8 +31,8 @@ def final_report(
     if activity:
         parts.append(
             tabulate(
-                activity,
-                headers=["by activity", "level", "ids", "interactions", "AUC", "LogLoss"],
+                [[*row[:-1], *row.metrics.values()] for row in activity],
+                headers=["by activity", "level", "ids", "interactions", *activity[0].metrics],
                 floatfmt=".4f",
                 missingval="-",
             )

@@ -19,11 +19,11 @@ from tqdm import tqdm
 from .. import __version__
 from ..clustering import ClusterEvent, ClusterOptimiser
 from ..data import TrainingObjective, fingerprint
-from ..model import StrategyRecommender, split_name
+from ..model import NonNegativeRecommender, StrategyRecommender, split_name
 from ..settings import CELSettings
 from ..strategies import ClusteredStrategy
 from . import checkpoint as checkpoints
-from .activity import ActivityRow, ScoreCollector, activity_table
+from .activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
 from .checkpoint import CheckpointError
 from .report import final_report
 from .size import FieldSize, field_size
@@ -57,7 +57,7 @@ class Trainer(RecBoleTrainer):
         self._write_states = False
         self._epoch = -1
         self._valid_result: dict[str, float] | None = None
-        self._hook: RemovableHandle | None = None
+        self._hooks: list[RemovableHandle] = []
         if config["eval_type"] == EvaluatorType.VALUE:
             self.eval_collector = ScoreCollector(config, [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]])
 
@@ -71,11 +71,16 @@ class Trainer(RecBoleTrainer):
         """Take the training data, before :meth:`resume_checkpoint` or :meth:`fit` needs them."""
         if self._train_data is train_data:
             return
-        if self._hook is not None:
-            self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
         self._train_data = train_data
         self._fingerprint = fingerprint(train_data._dataset)
-        if not isinstance(self.model, StrategyRecommender):
+        model = self.model
+        if isinstance(model, NonNegativeRecommender):
+            # Before the clusters change: they shall be chosen by the rows that the model has.
+            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: model.project()))
+        if not isinstance(model, StrategyRecommender):
             return
         fields = {
             name: strategy.tables
@@ -95,7 +100,7 @@ class Trainer(RecBoleTrainer):
             progress=self._progress,
         )
         clusters = self.cluster_optimiser
-        self._hook = self.optimizer.register_step_post_hook(lambda *_: clusters.step())
+        self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: clusters.step()))
 
     def fit(
         self,
@@ -165,7 +170,7 @@ class Trainer(RecBoleTrainer):
         self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
 
     def activity(self) -> list[ActivityRow]:
-        """AUC and LogLoss of the last evaluation by user and item activity in training."""
+        """Metrics of the last evaluation by user and item activity in training."""
         if not self.collected:
             return []
         dataset = self._train_data._dataset
@@ -173,7 +178,8 @@ class Trainer(RecBoleTrainer):
             name: torch.bincount(dataset.inter_feat[name], minlength=dataset.num(name))
             for name in (self.config["USER_ID_FIELD"], self.config["ITEM_ID_FIELD"])
         }
-        return activity_table(self.collected, counts, self.settings.activity_edges)
+        metrics = ACTIVITY_METRICS[self.config["task"]]
+        return activity_table(self.collected, counts, self.settings.activity_edges, metrics)
 
     def sizes(self) -> list[FieldSize]:
         """Size of the entity fields' tables; empty for models without an embedding strategy."""

@@ -9,7 +9,7 @@ from torch import nn
 from recbole_cel import __main__ as command_line
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding, ModuloHashEmbedding
 from recbole_cel.quick_start import run_recbole_cel
-from recbole_cel.trainer.activity import ActivityRow, activity_table
+from recbole_cel.trainer.activity import ActivityRow, activity_table, label_metrics, rating_metrics
 from recbole_cel.trainer.report import byte_text, final_report
 from recbole_cel.trainer.size import field_size
 
@@ -21,12 +21,12 @@ def test_activity_by_hand():
         "label": torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0]),
         "score": torch.tensor([0.9, 0.2, 0.95, 0.5, 0.5, 0.5, 0.25]),
     }
-    cold, medium, warm = activity_table(collected, {"user_id": counts}, (10, 50))
-    assert (cold.level, cold.entities, cold.interactions, cold.auc) == ("cold", 2, 3, 0.5)
-    assert (medium.entities, medium.interactions, medium.auc) == (2, 2, None)
-    assert medium.log_loss == pytest.approx(0.6931, abs=1e-4)
-    assert (warm.entities, warm.interactions, warm.auc) == (1, 2, 0.0)
-    assert warm.log_loss == pytest.approx((0.6931 + 1.3863) / 2, abs=1e-4)
+    cold, medium, warm = activity_table(collected, {"user_id": counts}, (10, 50), label_metrics)
+    assert (cold.level, cold.entities, cold.interactions, cold.metrics["AUC"]) == ("cold", 2, 3, 0.5)
+    assert (medium.entities, medium.interactions, medium.metrics["AUC"]) == (2, 2, None)
+    assert medium.metrics["LogLoss"] == pytest.approx(0.6931, abs=1e-4)
+    assert (warm.entities, warm.interactions, warm.metrics["AUC"]) == (1, 2, 0.0)
+    assert warm.metrics["LogLoss"] == pytest.approx((0.6931 + 1.3863) / 2, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,17 @@ def test_activity_by_hand():
 )
 def test_metrics_that_mean_nothing_are_left_out(labels, scores, auc):
     collected = {"u": torch.tensor([0, 0]), "label": torch.tensor(labels), "score": torch.tensor(scores)}
-    cold = activity_table(collected, {"u": torch.tensor([1])}, (10, 50))[0]
-    assert (cold.auc, cold.log_loss) == (auc, None)
+    cold = activity_table(collected, {"u": torch.tensor([1])}, (10, 50), label_metrics)[0]
+    assert cold.metrics == {"AUC": auc, "LogLoss": None}
+
+
+def test_activity_of_ratings_by_hand():
+    collected = {"u": torch.tensor([0, 0, 1]), "label": torch.tensor([3.0, 5.0, 1.0])}
+    collected["score"] = torch.tensor([4.0, 2.0, 1.5])
+    cold, medium, warm = activity_table(collected, {"u": torch.tensor([1, 10])}, (10, 50), rating_metrics)
+    assert cold.metrics == pytest.approx({"RMSE": 5**0.5, "MAE": 2.0})
+    assert medium.metrics == pytest.approx({"RMSE": 0.5, "MAE": 0.5})
+    assert warm.metrics == {"RMSE": None, "MAE": None}
 
 
 def test_bytes_by_hand():
@@ -61,7 +70,7 @@ def test_byte_text(number, text):
 
 
 def test_report_shows_all_parts():
-    rows = [ActivityRow("user_id", "cold", 3, 9, 0.75, None)]
+    rows = [ActivityRow("user_id", "cold", 3, 9, {"AUC": 0.75, "LogLoss": None})]
     size = field_size("user_id", 100, [ModuloHashEmbedding(100, 4, 5)], None)
     text = final_report("FM_CEL", {"auc": 0.7, "logloss": 0.5}, rows, [size], (10, 50))
     for part in ("0.7", "user_id", "cold", "0.7500", "fewer than 10", "50 or more", "20.0x", "80 B"):

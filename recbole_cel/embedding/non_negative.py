@@ -1,0 +1,37 @@
+"""Keep embeddings non-negative."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .additive import AdditiveEmbedding
+from .clustered import ClusteredEmbedding
+
+# Entities whose own rows are bounded at once.
+BLOCK = 1 << 16
+
+
+@torch.no_grad()
+def project_non_negative(table: nn.Module) -> None:
+    """Project ``table`` in place so that no embedding it gives has a negative number.
+
+    Shared rows, and rows of plain or hashed tables, are cut at zero. An entity's own row may be negative, as far
+    as its sum with the shared row, in every view, is not.
+
+    Args:
+        table: clustered, additive, or any table with a ``weight`` of rows.
+    """
+    if isinstance(table, AdditiveEmbedding):
+        for level in table.levels:
+            project_non_negative(level)
+        return
+    weight = table.weight
+    assert isinstance(weight, Tensor)
+    weight.clamp_(min=0)
+    if isinstance(table, ClusteredEmbedding) and table.personal is not None and table.personalised:
+        everyone = torch.arange(table.num_embeddings, device=weight.device)
+        for entities in everyone.split(BLOCK):
+            own = table.personal[entities[0] : entities[-1] + 1]
+            lowest = weight[table.assignment.views(entities)].amin(dim=1)
+            torch.maximum(own, -lowest, out=own)
