@@ -1,0 +1,166 @@
+"""Rating prediction: clustered factorisations against full ones, biases alone and a library's factorisation.
+
+    python -m pip install -e '.[benchmark]'
+    python benchmarks/ratings.py --dataset ml-1m --data_path FOLDER
+
+Every line is trained with each weight decay of ``--decays`` (each strength for the library) on each seed; the one
+with the best mean validation RMSE is tested. The seed also changes the split. Further ``--key=value`` go to every
+run of a model. ``--only`` picks lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from cmfrec import CMF
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import init_seed
+from tabulate import tabulate
+
+from recbole_cel.config import Config, literal
+from recbole_cel.quick_start import run_recbole_cel
+
+STRENGTHS = [3.0, 5.0, 10.0, 20.0]
+Scores = tuple[float, float]
+"""RMSE on validation and on test."""
+
+
+def model_lines() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Model and options of each line that RecBole trains."""
+    lines: dict[str, tuple[str, dict[str, Any]]] = {"MF": ("MF", {}), "NMF": ("NMF", {})}
+    for base in ("MF", "NMF"):
+        for share in (5, 1, 0.5):
+            lines[f"{base}_CEL {share} %"] = (f"{base}_CEL", {"cel_compression_ratio": 100 / share})
+    own = {"cel_personalisation": True, "cel_personalisation_lambda": 0.0, "cel_compression_ratio": 20}
+    lines["MF_CEL own rows"] = ("MF_CEL", own)
+    return lines
+
+
+def trained(model: str, options: dict[str, Any], dataset: str) -> Scores:
+    """Train and test one model."""
+    result = run_recbole_cel(model, dataset, config_dict=options)
+    return result["best_valid_score"], result["test_result"]["rmse"]
+
+
+def frames(options: dict[str, Any], dataset: str) -> list[pd.DataFrame]:
+    """Training, validation and test interactions, split as for the models."""
+    config = Config("MF", dataset, config_dict=options, command_line=False)
+    init_seed(config["seed"], config["reproducibility"])
+    parts = data_preparation(config, create_dataset(config))
+    names = {"user_id": "UserId", "item_id": "ItemId", "rating": "Rating"}
+    return [
+        pd.DataFrame({new: part._dataset.inter_feat[old].numpy() for old, new in names.items()}) for part in parts
+    ]
+
+
+def rmse(predicted: np.ndarray, part: pd.DataFrame) -> float:
+    """Root of the mean squared error."""
+    return float(np.sqrt(np.mean((predicted - part["Rating"].to_numpy()) ** 2)))
+
+
+def biases(parts: list[pd.DataFrame], strength: float) -> Scores:
+    """Mean rating, user and item biases, by alternating regularised least squares."""
+    train = parts[0]
+    users, items = (train[name].to_numpy() for name in ("UserId", "ItemId"))
+    ratings = train["Rating"].to_numpy(dtype=float)
+    mean = ratings.mean()
+    sizes = [1 + max(part[name].max() for part in parts) for name in ("UserId", "ItemId")]
+    user, item = np.zeros(sizes[0]), np.zeros(sizes[1])
+    for _ in range(20):
+        rest = ratings - mean - item[items]
+        user = np.bincount(users, rest, sizes[0]) / (np.bincount(users, minlength=sizes[0]) + strength)
+        rest = ratings - mean - user[users]
+        item = np.bincount(items, rest, sizes[1]) / (np.bincount(items, minlength=sizes[1]) + strength)
+    valid, test = (rmse(mean + user[part["UserId"]] + item[part["ItemId"]], part) for part in parts[1:])
+    return valid, test
+
+
+def library(parts: list[pd.DataFrame], strength: float) -> Scores:
+    """Matrix factorisation with biases of cmfrec, by alternating regularised least squares."""
+    model = CMF(k=64, lambda_=strength, nthreads=1, verbose=False).fit(parts[0])
+    valid, test = (rmse(model.predict(user=part["UserId"], item=part["ItemId"]), part) for part in parts[1:])
+    return valid, test
+
+
+def best_line(
+    name: str, values: list[float], seeds: list[int], score: Callable[[int, float], Scores]
+) -> list[str]:
+    """A line of the table: the value with the best mean validation score, and its scores."""
+    tried = []
+    for value in values:
+        started = time.perf_counter()
+        scores = [score(seed, value) for seed in seeds]
+        seconds = (time.perf_counter() - started) / len(seeds)
+        valid = statistics.mean(one for one, _ in scores)
+        tried.append((valid, value, [test for _, test in scores], seconds))
+        tests = " ".join(f"{test:.4f}" for _, test in scores)
+        print(f"{name} {value:g}: valid {valid:.4f}, test {tests}, {seconds:.0f} s", file=sys.stderr, flush=True)
+    valid, value, tests, seconds = min(tried)
+    spread = f" ± {statistics.stdev(tests):.4f}" if len(tests) > 1 else ""
+    every = " ".join(f"{test:.4f}" for test in tests)
+    return [name, f"{value:g}", f"{valid:.4f}", every, f"{statistics.mean(tests):.4f}{spread}", f"{seconds:.0f}"]
+
+
+def main() -> None:
+    """Run everything and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--data_path", default="dataset/")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[2020, 2021, 2022])
+    parser.add_argument("--decays", nargs="+", type=float, default=[1e-5, 1e-4, 1e-3])
+    parser.add_argument("--only", nargs="+", default=None, metavar="LINE")
+    args, others = parser.parse_known_args()
+    overrides: dict[str, Any] = {}
+    for other in others:
+        key, _, value = other.lstrip("-").partition("=")
+        overrides[key] = literal(value)
+    sys.argv = sys.argv[:1]
+    lines = model_lines()
+    names = args.only or ["biases", "cmfrec", *lines]
+    unknown = [name for name in names if name not in {"biases", "cmfrec", *lines}]
+    if unknown:
+        parser.error(f"--only: {unknown[0]!r} is none of biases, cmfrec, {', '.join(lines)}")
+    table = []
+    with tempfile.TemporaryDirectory() as folder:
+        common = {"data_path": args.data_path, "checkpoint_dir": folder, "show_progress": False, "state": "ERROR"}
+        common |= {
+            "load_col": {"inter": ["user_id", "item_id", "rating"]},
+            "cel_checkpoint_interval": 0,
+            **overrides,
+        }
+        for name in names:
+            if name in lines:
+                model, options = lines[name]
+
+                def score(
+                    seed: int, decay: float, model: str = model, options: dict[str, Any] = options
+                ) -> Scores:
+                    given = {**common, **options, "seed": seed, "weight_decay": decay}
+                    return trained(model, given, args.dataset)
+
+                table.append(best_line(name, args.decays, args.seeds, score))
+            else:
+                solve = biases if name == "biases" else library
+                splits = {seed: frames({**common, "seed": seed}, args.dataset) for seed in args.seeds}
+
+                def solved(seed: int, strength: float, solve: Any = solve, splits: Any = splits) -> Scores:
+                    found: Scores = solve(splits[seed], strength)
+                    return found
+
+                table.append(best_line(name, STRENGTHS, args.seeds, solved))
+    headers = ["line", "decay", "valid RMSE", "test RMSE", "mean", "s a run"]
+    print(tabulate(table, headers=headers, floatfmt="", disable_numparse=True))
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()
