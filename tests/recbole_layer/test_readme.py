@@ -1,6 +1,7 @@
 from dataclasses import fields
 from pathlib import Path
 
+from recbole_cel.config import Config
 from recbole_cel.settings import PREFIX, CELSettings
 
 ROOT = Path(__file__).parents[2]
@@ -10,6 +11,14 @@ def test_the_readme_lists_every_option_with_its_help_and_default():
     text = (ROOT / "README.md").read_text()
     for spec in fields(CELSettings):
         assert f"| `{PREFIX}{spec.name}` | `{spec.default}` | {spec.metadata['help']} |" in text
+
+
+def test_the_readme_gives_the_defaults_of_rating_models():
+    text = (ROOT / "README.md").read_text()
+    made = Config("NeuNMF", "ml-100k", command_line=False)
+    for key in ("embedding_size", "mlp_hidden_size", "dropout_prob"):
+        assert f"| `{key}` | `{made[key]}` |" in text
+    assert f"| `task` | `{Config('FM', 'ml-100k', command_line=False)['task']}` |" in text
 
 
 def test_ci_calls_the_test_command_of_the_readme():
