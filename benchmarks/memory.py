@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import torch
 from recbole.utils import FeatureType
 from tabulate import tabulate
 
@@ -20,7 +21,7 @@ from recbole_cel.model import get_model
 
 
 class Schema:
-    """As much of a data set as a context-aware model's constructor looks at: two id fields, no rows."""
+    """As much of a data set as a model's constructor looks at: two id fields, and one rating at most."""
 
     def __init__(self, users: int, items: int) -> None:
         self._sizes = {"user_id": users, "item_id": items, "label": 1}
@@ -29,6 +30,7 @@ class Schema:
             "item_id": FeatureType.TOKEN,
             "label": FeatureType.FLOAT,
         }
+        self.inter_feat = {"rating": torch.ones(1)}
 
     def __len__(self) -> int:
         return 0
