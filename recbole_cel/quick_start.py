@@ -35,14 +35,14 @@ def run(
     port: str = "5678",
     group_offset: int = 0,
 ) -> dict[str, Any]:
-    """As RecBole's ``run``; several processes are RecBole's, and for models without a strategy only."""
+    """As RecBole's ``run``; several processes are RecBole's, and for labels and models without a strategy only."""
     if nproc == 1 and world_size <= 0:
         return run_recbole_cel(model, dataset, config_file_list, config_dict, saved)
     config = Config(model, dataset, config_file_list, config_dict)
-    if split_name(config["model"])[1] is not None or config["cel_resume"]:
+    if split_name(config["model"])[1] is not None or config["task"] == "rating" or config["cel_resume"]:
         raise SettingError(
             "nproc",
-            "and world_size must be left alone: embedding strategies and cel_resume need one process",
+            "and world_size must be left alone: embedding strategies, ratings and cel_resume need one process",
         )
     result: dict[str, Any] = recbole.quick_start.run(
         model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset

@@ -132,10 +132,11 @@ def test_values_are_not_evaluated(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [{"nproc": 2}, {"world_size": 1}])
-def test_several_processes_are_refused_for_clustered_models(processes, monkeypatch):
+@pytest.mark.parametrize(("model", "task"), [("FM_CEL", "label"), ("FM", "rating"), ("MF", "rating")])
+def test_several_processes_are_refused_for_what_is_ours(model, task, processes, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x"])
     with pytest.raises(SettingError, match="need one process"):
-        run("FM_CEL", "ml-100k", **processes)
+        run(model, "ml-100k", config_dict={"task": task}, **processes)
 
 
 def test_a_strategy_goes_with_a_name():
