@@ -1,5 +1,6 @@
 """Which entities share a row, learned during training. Plain PyTorch."""
 
+from .hierarchy import hierarchy_penalty
 from .objective import (
     ModuleObjective,
     Objective,
@@ -20,6 +21,7 @@ __all__ = [
     "PointwiseLoss",
     "SettingError",
     "binary_cross_entropy",
+    "hierarchy_penalty",
     "probability_cross_entropy",
     "squared_error",
 ]

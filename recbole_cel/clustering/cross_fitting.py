@@ -103,6 +103,7 @@ def reassign_cross_fitted(
     generator: torch.Generator,
     *,
     prior: float = 0.0,
+    keep: Tensor | None = None,
     calibration: bool = True,
     sample: int = SAMPLE,
     advance: Callable[[int], object] = lambda interactions: None,
@@ -121,6 +122,7 @@ def reassign_cross_fitted(
         gain: in units of the loss (nats for cross-entropy).
         generator: draws the entities that calibrate.
         prior: weight of the prior, as in :func:`~.reassignment.reassign`.
+        keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         calibration: whether to calibrate; it takes ``F * K ** 2`` numbers for each amount of evidence.
         sample: interactions that calibrate, about.
         advance: told the number of interactions done, for a progress bar.
@@ -147,7 +149,7 @@ def reassign_cross_fitted(
         probes = list(look(entities[:first]))
         before += sum(seen.training_loss() for seen in probes)
         for level, parts in zip(choosing, targets):
-            found, chosen = _calibrate(level, probes, gain)
+            found, chosen = _calibrate(level, probes, gain, keep)
             maps.append(found)
             parts += [level.alive[some] for some in chosen]
         after += sum(seen.training_loss() for seen in probes)
@@ -159,6 +161,7 @@ def reassign_cross_fitted(
                 choice = _mapped(maps[number], seen.evidence, preferred)
             else:
                 choice = torch.where(seen.evidence > 0, preferred, current)
+            choice = _kept(keep, seen.chunk.entities, current, choice)
             seen.move(level, current, choice)
             parts.append(level.alive[choice])
         after += seen.training_loss()
@@ -189,7 +192,9 @@ def _prefer(level: Level, seen: ViewProbe, gain: float) -> tuple[Tensor, Tensor,
     return current, preferred, left_out
 
 
-def _calibrate(level: Level, probes: Sequence[ViewProbe], gain: float) -> tuple[Tensor, list[Tensor]]:
+def _calibrate(
+    level: Level, probes: Sequence[ViewProbe], gain: float, keep: Tensor | None
+) -> tuple[Tensor, list[Tensor]]:
     """Where views of each evidence and preference should go, shape ``(V, evidence, K)``.
 
     Each view is told by the folds of the other views alone. Also returned is where this puts the views of each
@@ -212,9 +217,15 @@ def _calibrate(level: Level, probes: Sequence[ViewProbe], gain: float) -> tuple[
     found = torch.where(better, target, stay).view(folds + 1, kinds, clusters)
     chosen = []
     for seen, current, preferred in preferences:
-        chosen.append(_mapped(found, seen.evidence, preferred))
+        choice = _mapped(found, seen.evidence, preferred)
+        chosen.append(_kept(keep, seen.chunk.entities, current, choice))
         seen.move(level, current, chosen[-1])
     return found, chosen
+
+
+def _kept(keep: Tensor | None, entities: Tensor, current: Tensor, choice: Tensor) -> Tensor:
+    """``choice`` ``(E, V)``, but ``current`` for those of the ``entities`` that stay."""
+    return choice if keep is None else torch.where(keep[entities].unsqueeze(1), current, choice)
 
 
 def _group(evidence: Tensor, preferred: Tensor, clusters: int) -> Tensor:

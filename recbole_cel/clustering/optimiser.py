@@ -84,7 +84,7 @@ class ClusterOptimiser:
         settings: schedule and rules.
         optimiser: the optimiser of the rows, whose state follows splits (:func:`copy_row_state`).
         steps_per_epoch: converts the intervals of the settings, which are counted in epochs.
-        seed: of the samples that large clusters are cut by.
+        seed: of the samples that large clusters are cut by, and of who stays at a reassignment.
         on_event: called with each event.
         progress: shows how far an event has come.
 
@@ -208,16 +208,16 @@ class ClusterOptimiser:
         settings, index = self.settings, self._index_of(field)
         levels = self.fields[field]
         options: dict[str, Any] = {"prior": settings.reassign_prior}
+        # A generator of its own for each step, so that a resumed run draws what the first one drew.
+        generator = torch.Generator().manual_seed(self._seed + self.steps)
+        if settings.reassign_keep:
+            keep = torch.rand(len(index.counts), generator=generator) < settings.reassign_keep
+            options["keep"] = keep.to(index.counts.device)
         with self._progress(f"{field} reassignment", len(index.order)) as options["advance"]:
             if index.num_folds > 1:
+                options["calibration"] = settings.calibration
                 done = reassign_cross_fitted(
-                    self.objective,
-                    levels,
-                    index,
-                    settings.reassign_gain,
-                    torch.Generator().manual_seed(self._seed + self.steps),
-                    calibration=settings.calibration,
-                    **options,
+                    self.objective, levels, index, settings.reassign_gain, generator, **options
                 )
             else:
                 several = [tables for tables in levels if _has_choice(tables)] or levels[:1]

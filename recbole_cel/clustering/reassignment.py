@@ -68,6 +68,7 @@ def reassign(
     candidates: int,
     *,
     prior: float = 0.0,
+    keep: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Reassignment:
     """Move every entity to its best cluster if its summed loss falls by more than ``gain``.
@@ -87,6 +88,7 @@ def reassign(
         candidates: clusters checked exactly for each entity.
         prior: weight of the prior: a cluster with the share s of all entities costs ``-prior * log(s)`` more, so
             that an entity needs evidence to enter a rare cluster.
+        keep: shape ``(N,)``, bool, entities that stay where they are; by default none.
         advance: told the number of interactions done, for a progress bar.
     """
     at = [Level(tables, prior) for tables in levels]
@@ -111,6 +113,8 @@ def reassign(
                 priced_own = own + level.price[current]
                 best, choice = (losses + level.price).min(dim=1)
                 moves = priced_own - best > gain + ROUNDING * own.abs()
+                if keep is not None:
+                    moves &= ~keep[chunk.entities]
                 choice = torch.where(moves, choice, current)
                 target.append(level.alive[choice])
                 if level is at[0]:

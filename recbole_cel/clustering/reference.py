@@ -147,8 +147,9 @@ def reference_reassign(
     gain: float,
     candidates: int | None = None,
     prior: float = 0.0,
+    keep: Sequence[int] = (),
 ) -> None:
-    """Move every entity to its best cluster, in place.
+    """Move every entity to its best cluster, in place; those in ``keep`` stay.
 
     With ``candidates = None`` the model is run for every entity and cluster. With a number, only so many
     clusters are tried that look best to first order, and better by half of ``gain``. Being in a cluster with
@@ -160,6 +161,8 @@ def reference_reassign(
     price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
     targets = assignment.clusters.long()
     for entity in entity_of.unique():
+        if int(entity) in keep:
+            continue
         interactions = (entity_of == entity).nonzero().squeeze(1)
         wanted = objective.targets(interactions)
         own_cluster = int(targets[entity])

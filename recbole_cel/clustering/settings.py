@@ -134,6 +134,25 @@ class ClusterSettings:
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
+    reassign_keep: float = option(
+        0.0,
+        "probability that an entity stays in its cluster at a reassignment, whatever it would gain",
+        "a number between 0 and 1",
+        lambda v: is_number(v, 0) and v <= 1,
+    )
+    super_clusters: int = option(
+        0,
+        "hierarchy: clusters are grouped into so many super-clusters, and their rows pulled to the mean row of "
+        "their group; 0 switches it off",
+        "an integer >= 0",
+        lambda v: is_int(v, 0),
+    )
+    super_cluster_weight: float = option(
+        1.0,
+        "strength of that pull: this times the squared distance, against the summed loss",
+        "a number >= 0",
+        lambda v: is_number(v, 0),
+    )
     gradient_averaging: bool = option(
         False, "divide the gradient of a shared row by its cluster's members", "True or False", is_bool
     )

@@ -78,15 +78,20 @@ class ClusteredEmbedding(nn.Module):
 
     def forward(self, entities: Tensor) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
-        clusters = self.assignment(entities)
-        rows = F.embedding(clusters, self.weight)
-        if self.gradient_averaging and rows.requires_grad:
-            rows = _ScaleGradient.apply(rows, 1.0 / self.assignment.members[clusters].unsqueeze(-1))
+        rows = self.rows_of(self.assignment(entities))
         if self.personal is not None:
             rows = rows + F.embedding(entities, self.personal)
         if self._recorded is not None:
             rows = rows.detach().requires_grad_()
             self._recorded.append(Lookup(entities, rows))
+        return rows
+
+    def rows_of(self, clusters: Tensor) -> Tensor:
+        """Shared rows ``(*, d)`` of ``clusters`` ``(*)``, which must have members."""
+        rows = F.embedding(clusters, self.weight)
+        if self.gradient_averaging and rows.requires_grad:
+            averaged: Tensor = _ScaleGradient.apply(rows, 1.0 / self.assignment.members[clusters].unsqueeze(-1))
+            return averaged
         return rows
 
     @contextmanager

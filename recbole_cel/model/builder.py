@@ -12,7 +12,7 @@ from recbole.model.abstract_recommender import AbstractRecommender, ContextRecom
 from recbole.utils import FeatureType
 from torch import Tensor
 
-from ..clustering import SettingError
+from ..clustering import SettingError, hierarchy_penalty
 from ..embedding import ClusterAssignment, ClusteredEmbedding, cross_fitted
 from ..settings import PREFIX, CELSettings, check_fields
 from ..strategies import STRATEGIES, EmbeddingStrategy
@@ -72,14 +72,19 @@ class StrategyRecommender(AbstractRecommender):
             yield
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """The model's loss, plus the pull of own rows to their clusters once they are trained."""
+        """The model's loss, plus the pulls of own rows (once they are trained) and of shared rows, if wanted."""
         with self.cross_fitted(interaction):
             loss: Tensor = super().calculate_loss(interaction)
         for strategy in self.embedding_strategies.values():
             for module in chain.from_iterable(table.modules() for table in strategy.tables):
-                if isinstance(module, ClusteredEmbedding) and module.personalised:
+                if not isinstance(module, ClusteredEmbedding):
+                    continue
+                if module.personalised:
                     weight = self.settings.personalisation_lambda / self._num_interactions
                     loss = loss + weight * module.personalisation_penalty()
+                if self.settings.super_clusters:
+                    weight = self.settings.super_cluster_weight / self._num_interactions
+                    loss = loss + weight * hierarchy_penalty(module, self.settings.super_clusters)
         return loss
 
 

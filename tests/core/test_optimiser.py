@@ -41,13 +41,14 @@ def test_planted_clusters_are_recovered(seed):
     assert adjusted_rand_score(item_cluster, model.item.assignment.clusters) >= 0.95
 
 
-def make(problem, optimiser=None, steps_per_epoch=4, **settings):
+def make(problem, optimiser=None, steps_per_epoch=4, seed=0, **settings):
     return ClusterOptimiser(
         {"user": problem.tables, "item": [problem.model.item]},
         problem.objective,
         ClusterSettings(**settings),
         steps_per_epoch=steps_per_epoch,
         optimiser=optimiser,
+        seed=seed,
     )
 
 
@@ -139,3 +140,20 @@ def test_split_rows_carry_their_parents_optimiser_state(kind):
         optimiser.step()
     assert torch.equal(table.weight[1], table.weight[2])
     assert not torch.equal(table.weight[0], table.weight[1])
+
+
+def test_the_coin_that_keeps_entities_depends_on_seed_and_step_alone():
+    def clusters_after(keep, seed, step):
+        problem = Problem(5, users=400, n=4000, start=6)
+        clusters = make(problem, reassign_gain=0.0, reassign_keep=keep, seed=seed)
+        clusters.load_state_dict({"steps": step})
+        moved = clusters.reassign("user").moved
+        return problem.assignment.clusters.tolist(), moved
+
+    _, everyone = clusters_after(0.0, 0, 7)
+    first, some = clusters_after(0.3, 0, 7)
+    assert clusters_after(0.3, 0, 7)[0] == first  # as a resumed run draws it
+    assert clusters_after(0.3, 0, 8)[0] != first
+    assert clusters_after(0.3, 1, 7)[0] != first
+    assert some == pytest.approx(0.7 * everyone, rel=0.1)
+    assert clusters_after(1.0, 0, 7)[1] == 0

@@ -71,3 +71,19 @@ def test_linearity_is_found_by_trying_and_leaves_no_trace(mlp, linear):
     chunk = next(problem.index.chunks(torch.arange(2, 40), 256))
     assert is_linear_in_row(problem.objective, problem.tables, chunk) is linear
     assert all(torch.equal(a, table.weight) for a, table in zip(rows, problem.tables))
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+def test_kept_entities_stay_and_the_others_move_as_ever(mlp):
+    fast, plain, free = (Problem(4, start=6, mlp=mlp) for _ in range(3))
+    before = fast.assignment.clusters.clone()
+    reassign(free.objective, [free.tables], free.index, 0.0, 3)
+    moving = (free.assignment.clusters != before).nonzero().squeeze(1)
+    keep = torch.zeros(40, dtype=torch.bool)
+    keep[moving[::2]] = True
+    done = reassign(fast.objective, [fast.tables], fast.index, 0.0, 3, keep=keep)
+    reference_reassign(plain.objective, plain.tables, plain.users, 0.0, 3, keep=keep.nonzero().squeeze(1).tolist())
+    assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
+    assert torch.equal(fast.assignment.clusters, torch.where(keep, before, free.assignment.clusters))
+    assert done.moved == len(moving) - int(keep.sum()) > 0
+    assert done.loss_after == pytest.approx(float(fast.loss_of_users().sum()), rel=1e-4)

@@ -254,6 +254,7 @@ def test_resumed_run_is_bit_equal(model, learner, levels, folds, options, tmp_pa
     options.update(cel_folds=folds, cel_reassign_candidates=0 if folds > 1 else 3)
     options.update(cel_split_interval=0.7, cel_reassign_interval=0.6)
     options.update(cel_personalisation=True, cel_personalisation_start=4)
+    options.update(cel_reassign_keep=0.3, cel_super_clusters=2, cel_super_cluster_weight=0.1)
     whole = run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 6, "checkpoint_dir": "whole"})
     run_recbole_cel(model, "tiny", config_dict={**options, "epochs": 2, "checkpoint_dir": "parts"})
     last = next((tmp_path / "parts").glob("*-last.pth"))

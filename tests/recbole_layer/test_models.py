@@ -10,6 +10,7 @@ from recbole_cel.clustering import SettingError
 from recbole_cel.config import Config
 from recbole_cel.embedding import ClusteredEmbedding
 from recbole_cel.model import get_model
+from recbole_cel.model.builder import StrategyRecommender
 from recbole_cel.trainer import get_trainer
 
 # Tables of their own, which the mechanism does not reach yet (FFM), or losses that are not point-wise (KD_DAGFM).
@@ -187,6 +188,20 @@ def test_penalty_of_own_rows(options):
     table.start_personalisation()
     extra = 3.0 * 10 * 0.01 / len(train_data._dataset)
     assert torch.allclose(model.calculate_loss(batch) - without, torch.tensor(extra), atol=1e-6)
+
+
+def test_pull_of_shared_rows(options):
+    hierarchy = {"cel_super_clusters": 1, "cel_super_cluster_weight": 3.0, "cel_initial_clusters": 2}
+    _, model, _, train_data, _ = build("FM_CEL", options, **hierarchy)
+    batch = next(iter(train_data))
+    tables = [m for m in model.modules() if isinstance(m, ClusteredEmbedding)]
+    with torch.no_grad():
+        for table in tables:
+            table.weight.copy_(torch.tensor([0.1, 0.3, 0.0, 0.0]).unsqueeze(1))
+    loss = model.calculate_loss(batch)
+    plain = super(StrategyRecommender, model).calculate_loss(batch)
+    extra = 3.0 * sum(table.embedding_dim for table in tables) * 2 * 0.1**2 / len(train_data._dataset)
+    assert len(tables) == 4 and torch.allclose(loss - plain, torch.tensor(extra), atol=1e-6)
 
 
 def test_negative_sampling_redraws_for_each_event(options):
