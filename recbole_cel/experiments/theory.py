@@ -24,8 +24,7 @@ from .planted import Truth, factor_errors, local_minima, plant, rand_index
 from .ratings import Ratings, authors_ratings, hold_out
 from .training import Recipe, cluster_optimiser, fit, mean_squared_error
 
-RANK, STEPS, BATCH, EVENT_STEPS = 4, 400, 1000, 20
-RESTARTS = 2
+RANK, STEPS, BATCH, EVENT_STEPS = 4, 500, 1000, 20
 
 
 class Found(NamedTuple):
@@ -67,7 +66,7 @@ class Curve(NamedTuple):
         return self.clusters[self.errors.index(min(self.errors))]
 
 
-def factorise(train: Ratings, clusters: int, seed: int, restarts: int = RESTARTS) -> Factorisation:
+def factorise(train: Ratings, clusters: int, seed: int, restarts: int) -> Factorisation:
     """Non-negative factorisation with so many item clusters; of several starts, the one that fits ``train`` best.
 
     Clusters are split one at a time, with a reassignment in between: splitting all of them at once merges planted
@@ -101,24 +100,24 @@ def planted_problem(seed: int, users: int, items: int, clusters: int) -> tuple[T
     return plant(users, items, RANK, clusters, generator), generator
 
 
-def identify(numbers: Sequence[int], noises: Sequence[float], seeds: Sequence[int]) -> list[Found]:
+def identify(numbers: Sequence[int], noises: Sequence[float], seeds: Sequence[int], restarts: int) -> list[Found]:
     """Recover 8 planted clusters of 150 items, and the rows of 200 users, from so many ratings."""
     found = []
     cases = [(noise, number, seed) for noise in noises for number in numbers for seed in seeds]
     for noise, number, seed in tqdm(cases, desc="identifiability"):
         truth, generator = planted_problem(seed, users=200, items=150, clusters=8)
-        model = factorise(truth.ratings(number, noise, generator), 8, seed)
+        model = factorise(truth.ratings(number, noise, generator), 8, seed, restarts)
         found.append(Found(number, noise, seed, rand_index(truth, model), *factor_errors(truth, model)))
     return found
 
 
-def planted_curves(clusters: Sequence[int], planted: int, seeds: Sequence[int]) -> list[Curve]:
+def planted_curves(clusters: Sequence[int], planted: int, seeds: Sequence[int], restarts: int) -> list[Curve]:
     """Held-out error over the number of clusters, where ``planted`` clusters of 60 items are true."""
     curves = []
     for seed in tqdm(seeds, desc="planted clusters"):
         truth, generator = planted_problem(seed, users=100, items=60, clusters=planted)
         train, test = truth.ratings(6000, 0.3, generator), truth.ratings(20_000, 0.3, generator)
-        errors = [mean_squared_error(factorise(train, number, seed), test) for number in clusters]
+        errors = [mean_squared_error(factorise(train, number, seed, restarts), test) for number in clusters]
         curves.append(Curve(f"planted {planted}, seed {seed}", list(clusters), errors))
     return curves
 
@@ -209,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--noises", type=float, nargs="+", default=[0.1, 0.5])
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the identifiability table")
     parser.add_argument("--curves", type=int, default=10, help="seeds of the planted curves")
+    parser.add_argument("--restarts", type=int, default=5, help="starts of each factorisation of planted ratings")
     parser.add_argument("--planted", type=int, default=6, help="clusters planted for the curves")
     parser.add_argument("--clusters", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7, 8, 12, 60])
     parser.add_argument(
@@ -219,11 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="also write a picture to this file")
     options = parser.parse_args(arguments)
 
-    found = identify(options.ratings, options.noises, range(options.seeds))
+    found = identify(options.ratings, options.noises, range(options.seeds), options.restarts)
     print(
         "Identifiability: 8 planted clusters, means over seeds", identifiability_table(found), sep="\n", end="\n\n"
     )
-    curves = planted_curves(options.clusters, options.planted, range(options.curves))
+    curves = planted_curves(options.clusters, options.planted, range(options.curves), options.restarts)
     hits = sum(curve.best == options.planted for curve in curves)
     print("Held-out error over the number of clusters", curve_table(curves), sep="\n")
     print(f"least at the planted number: {hits} of {len(curves)} seeds", end="\n\n")
