@@ -95,26 +95,26 @@ class ClusterSettings:
         lambda v: v in SPLIT_THRESHOLDS,
     )
     reassign_interval: float = option(
-        1.0,
+        2.0,
         "epochs between two reassignments; fractions are allowed, 0 switches reassignment off",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
     reassign_gain: float = option(
-        0.5,
+        0.1,
         "an entity moves only if the summed loss of its interactions falls by more than this",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
     reassign_candidates: int = option(
-        3,
+        0,
         "how many clusters are checked exactly for each entity where the model is not linear in the entity's "
-        "row; 0 trusts the linearised losses",
+        "row; 0 trusts the linearised losses, as cross-fitting always does",
         "an integer >= 0",
         lambda v: is_int(v, 0),
     )
     folds: int = option(
-        1,
+        8,
         "cross-fitting: each interaction is trained on with assignments made without it, by so many folds of the "
         "interactions; 1 switches it off; it costs one more assignment for each fold while training",
         "an integer >= 1",

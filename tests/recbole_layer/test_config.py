@@ -34,7 +34,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_levels", 0, "cel_levels must be an integer >= 1"),
         ("cel_calibration", "no", "cel_calibration must be True or False"),
         ("cel_folds", 0, "cel_folds must be an integer >= 1"),
-        ("cel_folds", 2, "cel_reassign_candidates must be 0 with 2 folds"),
+        ("cel_reassign_candidates", 3, "cel_reassign_candidates must be 0 with 8 folds"),
         ("cel_reassign_prior", -0.1, "cel_reassign_prior must be a number >= 0"),
         ("cel_split_criterion", "size", "cel_split_criterion must be one of interactions"),
         ("cel_split_threshold", "mean", "cel_split_threshold must be one of zero"),

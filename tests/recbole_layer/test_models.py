@@ -133,7 +133,7 @@ def test_levels_divide_the_rows_of_a_field(options):
         size = trainer.sizes()[0]
         sizes[levels], full[levels] = size.parameters, size.full_parameters
         assert size.clusters == 8
-        assert size.assignment_bytes == levels * 61
+        assert size.assignment_bytes == levels * 61 * (1 + 8)  # and without each fold
     assert sizes[1] == sizes[3] == 8 * 11
     assert full[1] == full[3] == 61 * 11
     levels = model.token_embedding_table.own["user_id"].levels
@@ -142,7 +142,7 @@ def test_levels_divide_the_rows_of_a_field(options):
 
 
 def test_training_looks_up_what_was_assigned_without_the_interaction(options):
-    config, model, _, train_data, _ = build("FM_CEL", options, cel_folds=2, cel_reassign_candidates=0)
+    config, model, _, train_data, _ = build("FM_CEL", options, cel_folds=2)
     trainer = get_trainer(model.type, "FM_CEL")(config, model)
     trainer.fit(train_data, saved=False)
     assert trainer.sizes()[0].assignment_bytes == 3 * 61
