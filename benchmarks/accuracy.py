@@ -2,77 +2,105 @@
 
     python benchmarks/accuracy.py --models FM FM_CEL FM_ModuloHash --seeds 2020 2021 2022
 
-Any further ``--key=value`` goes to every run. ``--best KEY V1 V2 ...`` picks, for each model, the value of one
-option with the best mean validation score.
+Any further ``--key=value`` goes to every run. ``--best KEY V1 V2 ...``, once or several times, picks for each model
+the values of one or several options with the best validation AUC, on the first seed only with
+``--choose-on-first``; the test metrics of values that were not picked are shown nowhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
+from measure import Measured, measure
 from tabulate import tabulate
 
 from recbole_cel.config import literal
-from recbole_cel.quick_start import run_recbole_cel
 
 
-def mean_and_spread(values: list[float]) -> str:
+def mean_and_spread(values: Sequence[float]) -> str:
     """Mean, and standard deviation if there are several values."""
     spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.4f}{spread}"
 
 
 def main() -> None:
-    """Run everything and print a table."""
+    """Run everything and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["FM", "FM_CEL", "FM_ModuloHash"])
     parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--config_files", nargs="+", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, default=[2020, 2021, 2022])
-    parser.add_argument("--best", nargs="+", default=None, metavar=("KEY", "VALUE"))
+    parser.add_argument("--best", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"))
+    parser.add_argument("--choose-on-first", action="store_true")
+    parser.add_argument("--cold", nargs="+", type=int, default=[5, 10, 20])
+    parser.add_argument("--json", help="file to which each run is added as a line")
     args, others = parser.parse_known_args()
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = {"show_progress": False, "state": "ERROR", "cel_checkpoint_interval": 0}
     for other in others:
         key, _, value = other.lstrip("-").partition("=")
         overrides[key] = literal(value)
     sys.argv = sys.argv[:1]
-    key, values = (args.best[0], [literal(v) for v in args.best[1:]]) if args.best else (None, [None])
+    keys = [key for key, *_ in args.best]
+    grid = [dict(zip(keys, v)) for v in itertools.product(*([literal(v) for v in vs] for _, *vs in args.best))]
 
-    table, first_auc = [], None
+    def run(model: str, choice: dict[str, Any], seed: int, folder: str) -> Measured:
+        options = {**overrides, **choice, "seed": seed, "checkpoint_dir": folder}
+        found = measure(model, args.dataset, args.config_files, options, args.cold)
+        print(f"{model} {choice or ''} seed {seed}: validation AUC {found.valid['auc']:.4f}", file=sys.stderr)
+        if args.json:
+            with open(args.json, "a") as file:
+                line = {"model": model, "dataset": args.dataset, "seed": seed, **overrides, **choice}
+                file.write(json.dumps({**line, **found._asdict()}) + "\n")
+        return found
+
+    table, cold, first = [], [], None
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
-            tried = []
-            for value in values:
-                options = {**overrides, "show_progress": False, "state": "ERROR", "checkpoint_dir": folder}
-                options["cel_checkpoint_interval"] = 0
-                if key:
-                    options[key] = value
-                runs = [
-                    run_recbole_cel(model, args.dataset, config_dict={**options, "seed": seed})
-                    for seed in args.seeds
-                ]
-                tried.append((statistics.mean(run["best_valid_score"] for run in runs), value, runs))
-                print(f"{model} {key}={value}: validation {tried[-1][0]:.4f}", file=sys.stderr)
-            sign = 1 if tried[0][2][0]["valid_score_bigger"] else -1
-            valid, value, runs = max(tried, key=lambda one: sign * one[0])
-            auc = [run["test_result"]["auc"] for run in runs]
-            first_auc = first_auc or auc
+            choosing = args.seeds[:1] if args.choose_on_first else args.seeds
+            tried = [[run(model, choice, seed, folder) for seed in choosing] for choice in grid]
+            best = max(range(len(grid)), key=lambda one: statistics.mean(run.valid["auc"] for run in tried[one]))
+            runs = tried[best] + [run(model, grid[best], seed, folder) for seed in args.seeds[len(choosing) :]]
+            first = first or runs
+            auc, valid, loss = ([pick(run) for run in runs] for pick in (_auc, _valid_auc, _loss))
             table.append(
                 [
                     model,
-                    value,
-                    f"{valid:.4f}",
+                    " ".join(f"{key}={value}" for key, value in grid[best].items()),
+                    f"{runs[0].ratio:.1f}x",
+                    f"{statistics.mean(valid):.4f}",
                     " ".join(f"{one:.4f}" for one in auc),
                     mean_and_spread(auc),
-                    mean_and_spread([a - b for a, b in zip(auc, first_auc)]),
-                    mean_and_spread([run["test_result"]["logloss"] for run in runs]),
+                    mean_and_spread([a - _auc(b) for a, b in zip(auc, first)]),
+                    mean_and_spread(loss),
+                    f"{statistics.mean(run.seconds for run in runs):.0f}",
+                    " ".join(str(run.epochs) for run in runs),
                 ]
             )
-    headers = ["model", key or "-", "valid AUC", "test AUC", "mean", f"minus {args.models[0]}", "LogLoss"]
-    print(tabulate(table, headers=headers, floatfmt=""))
+            groups = [[run.cold[group] for run in runs] for group in runs[0].cold]
+            cold.append([model, *("-" if None in group else mean_and_spread(group) for group in groups)])
+    headers = ["model", "chosen", "smaller", "valid AUC", "test AUC", "mean", f"minus {args.models[0]}"]
+    print(tabulate(table, headers=[*headers, "LogLoss", "seconds", "epochs"], floatfmt=""))
+    print("\nTest AUC of cold users and items, by their training interactions")
+    print(tabulate(cold, headers=["model", *runs[0].cold], floatfmt=""))
+
+
+def _auc(run: Measured) -> float:
+    return run.test["auc"]
+
+
+def _valid_auc(run: Measured) -> float:
+    return run.valid["auc"]
+
+
+def _loss(run: Measured) -> float:
+    return run.test["logloss"]
 
 
 if __name__ == "__main__":

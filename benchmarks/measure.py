@@ -1,0 +1,82 @@
+"""One run of a model, with what the benchmarks report of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import init_logger, init_seed
+
+from recbole_cel.config import Config
+from recbole_cel.model import get_model
+from recbole_cel.trainer import get_trainer
+from recbole_cel.trainer.activity import label_metrics
+
+
+class Measured(NamedTuple):
+    """A run.
+
+    Attributes:
+        valid: metrics of the best epoch on the validation split.
+        test: metrics on the test split.
+        cold: test AUC where a user or an item has fewer than so many training interactions, by
+            ``user < 5`` and the like; None where that means nothing.
+        ratio: how many times fewer parameters the tables of users and items have; 1 for full tables.
+        clusters: of each clustered field.
+        seconds: wall time of training and validation.
+        epochs: number of epochs trained.
+    """
+
+    valid: dict[str, float]
+    test: dict[str, float]
+    cold: dict[str, float | None]
+    ratio: float
+    clusters: list[int | None]
+    seconds: float
+    epochs: int
+
+
+def measure(
+    model: str,
+    dataset: str,
+    config_files: Sequence[str],
+    options: Mapping[str, Any],
+    cold: Sequence[int],
+) -> Measured:
+    """Train and test ``model``; ``cold`` are the numbers of training interactions below which to look apart."""
+    config = Config(model, dataset, list(config_files) or None, dict(options), command_line=False)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
+    init_seed(config["seed"], config["reproducibility"])
+    recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
+    start = time.perf_counter()
+    _, valid = trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+    seconds = time.perf_counter() - start
+    test = trainer.evaluate(test_data, load_best_model=True)
+    sizes = trainer.sizes()
+    full = sum(size.full_parameters for size in sizes)
+    return Measured(
+        dict(valid),
+        dict(test),
+        _cold_auc(train_data._dataset, trainer.collected, cold),
+        full / sum(size.parameters for size in sizes) if sizes else 1.0,
+        [size.clusters for size in sizes],
+        seconds,
+        len(trainer.train_loss_dict),
+    )
+
+
+def _cold_auc(dataset: Any, collected: Mapping[str, torch.Tensor], edges: Sequence[int]) -> dict[str, float | None]:
+    found = {}
+    for name, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
+        counts = torch.bincount(dataset.inter_feat[field], minlength=dataset.num(field))[collected[field]]
+        for edge in edges:
+            few = counts < edge
+            labels, scores = (collected[key][few].double().numpy() for key in ("label", "score"))
+            found[f"{name} < {edge}"] = label_metrics(labels, scores)["AUC"]
+    return found
