@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py --models FM FM_CEL FM_ModuloHash --seeds 2020 2021 2022
 
-Any further ``--key=value`` goes to every run. ``--best KEY V1 V2 ...``, once or several times, picks for each model
-the values of one or several options with the best validation AUC, on the first seed only with
+Any further ``--key=value`` goes to every run. ``--best KEY V1 V2 ...``, once or several times, picks for each
+model the values of one or several options with the best validation AUC, on the first seed only with
 ``--choose-on-first``; the test metrics of values that were not picked are shown nowhere.
 """
 

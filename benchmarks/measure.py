@@ -71,7 +71,9 @@ def measure(
     )
 
 
-def _cold_auc(dataset: Any, collected: Mapping[str, torch.Tensor], edges: Sequence[int]) -> dict[str, float | None]:
+def _cold_auc(
+    dataset: Any, collected: Mapping[str, torch.Tensor], edges: Sequence[int]
+) -> dict[str, float | None]:
     found = {}
     for name, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
         counts = torch.bincount(dataset.inter_feat[field], minlength=dataset.num(field))[collected[field]]

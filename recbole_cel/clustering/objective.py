@@ -142,3 +142,12 @@ def loss_slope(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor
         leaf = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(objective.loss(leaf, targets).sum(), leaf)
     return slope
+
+
+def loss_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Second derivative of each interaction's loss with respect to its output, shape ``(B,)``."""
+    with torch.enable_grad():
+        leaf = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(objective.loss(leaf, targets).sum(), leaf, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.sum(), leaf)
+    return curvature

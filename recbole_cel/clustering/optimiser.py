@@ -89,7 +89,7 @@ class ClusterOptimiser:
         progress: shows how far an event has come.
 
     Attributes:
-        steps: optimiser steps counted so far; the whole state besides the tables' own.
+        steps: optimiser steps counted so far.
 
     Raises:
         ValueError: if tables of a field do not share their assignments.
@@ -134,6 +134,8 @@ class ClusterOptimiser:
         def in_steps(epochs: float) -> int:
             return max(1, round(epochs * steps_per_epoch))
 
+        self._epoch = in_steps(1.0)
+        self._last_split = dict.fromkeys(self.fields, 0)
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else 0
         self._personal_from = (
@@ -161,7 +163,7 @@ class ClusterOptimiser:
             several = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
             due.append((self.reassign, several))
         if self.steps % self._split_every == 0:
-            growing = [name for name, levels in self.fields.items() if any(map(_has_free_cluster, levels))]
+            growing = list(filter(self._grows, self.fields))
             due.append((self.split, growing))
         if any(names for _, names in due) and self.objective.refresh():
             self._index.clear()
@@ -191,10 +193,13 @@ class ClusterOptimiser:
                     settings.split_threshold,
                     generator,
                     levels=levels,
+                    weigh=settings.split_gain > 0,
                     advance=advance,
                 )
-            done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
+            limits = settings.split_criterion, settings.split_count, settings.split_gain
+            done = apply_split(found, tables, index, *limits)
             if len(done.parents):
+                self._last_split[field] = self.steps
                 break
         if self.optimiser is not None:
             for table in tables:
@@ -227,13 +232,14 @@ class ClusterOptimiser:
         losses = done.loss_before / total, done.loss_after / total
         return self._event("reassignment", field, 0, before, done.moved, *losses, started)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """The position in the schedule; assignments and rows are in the tables' own state."""
-        return {"steps": self.steps}
+        return {"steps": self.steps, "last_split": dict(self._last_split)}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self.steps = int(state["steps"])
+        self._last_split.update(state["last_split"])
         self._start_personalisation_if_due()
 
     def _start_personalisation_if_due(self) -> None:
@@ -241,6 +247,12 @@ class ClusterOptimiser:
             for levels in self.fields.values():
                 for table in chain.from_iterable(levels):
                     table.start_personalisation()
+
+    def _grows(self, field: str) -> bool:
+        """Whether splits of ``field`` are still tried: not after an epoch in which none paid."""
+        waited = self.steps - self._last_split[field]
+        paid = not self.settings.split_gain or waited <= self._epoch
+        return paid and any(map(_has_free_cluster, self.fields[field]))
 
     def _num_clusters(self, field: str) -> int:
         return sum(tables[0].assignment.num_clusters for tables in self.fields[field])

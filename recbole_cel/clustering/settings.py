@@ -94,6 +94,14 @@ class ClusterSettings:
         f"one of {', '.join(SPLIT_THRESHOLDS)}",
         lambda v: v in SPLIT_THRESHOLDS,
     )
+    split_gain: float = option(
+        0.0,
+        "a cluster is split only if the summed loss of its interactions would fall by more than this, judged with "
+        "cross-fitting by interactions that had no say in the cut; growth stops after an epoch in which no split "
+        "pays; 0 splits whatever can be split",
+        "a number >= 0",
+        lambda v: is_number(v, 0),
+    )
     reassign_interval: float = option(
         2.0,
         "epochs between two reassignments; fractions are allowed, 0 switches reassignment off",

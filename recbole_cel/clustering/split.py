@@ -16,6 +16,7 @@ from .grouping import InteractionsByEntity, views
 from .objective import Objective, loss_slope
 from .probe import probe
 from .reassignment import Level
+from .split_gain import SplitGain, pulls
 
 # Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers (float64) in the
 # gradients and in the covariances held at once. A cluster with more members than fit finds its cut from a random
@@ -34,6 +35,7 @@ class Proposal(NamedTuple):
         interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
         loss: shape ``(K,)``, summed training loss of these.
         gradient_norm: shape ``(K,)``, summed over members, the norm of each one's own gradient.
+        gain: shape ``(K,)``, expected fall of the summed loss (see ``split_gain.py``); None if not asked for.
     """
 
     beyond: Tensor
@@ -41,6 +43,18 @@ class Proposal(NamedTuple):
     interactions: Tensor
     loss: Tensor
     gradient_norm: Tensor
+    gain: Tensor | None
+
+
+class Gradients(NamedTuple):
+    """Entities with the gradients of their losses by their own rows, by view ``(E, V, D)`` and, if the gain is
+    asked for, by fold ``(E, F, D)``, and the numbers of their interactions by fold ``(E, F)``.
+    """
+
+    entities: Tensor
+    gradients: Tensor
+    pull: Tensor
+    counts: Tensor
 
 
 class Split(NamedTuple):
@@ -60,6 +74,7 @@ def propose_split(
     *,
     levels: Sequence[Sequence[ClusteredEmbedding]] = (),
     max_members: int | None = None,
+    weigh: bool = False,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Proposal:
     """Cut every cluster that has two members with interactions; each interaction is visited once.
@@ -72,6 +87,7 @@ def propose_split(
         generator: draws the sample in clusters of more than ``max_members`` members.
         levels: all levels of the field's embedding, if there are others and the interactions are in folds.
         max_members: members whose gradients are held at once; the default holds 2 million numbers.
+        weigh: whether to find the gain of each split.
         advance: told the number of interactions done, for a progress bar.
     """
     assignment = tables[0].assignment
@@ -86,9 +102,11 @@ def propose_split(
     interactions = torch.zeros_like(assignment.members)
 
     at = [Level(each) for each in levels or [tables]]
+    scales = SplitGain(assignment, width) if weigh else None
 
-    def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def gradients_of(entities: Tensor) -> Iterator[Gradients]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
+            pull = loss.new_zeros(len(chunk.entities), chunk.num_folds if weigh else 0, width)
             gradients = loss.new_zeros(len(chunk.entities), num_views, width)
             losses = loss.new_zeros(len(chunk.entities))
             for piece in chunk.pieces(MAX_INTERACTIONS):
@@ -98,29 +116,35 @@ def propose_split(
                 else:
                     slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
                     gradients += piece.sum_by_entity((slope * seen.jacobian).double()).unsqueeze(1)
+                if scales is not None:
+                    scales.see(objective, piece, seen)
+                    pull += pulls(objective, piece, seen)
                 losses += piece.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
             norm.index_add_(0, clusters, gradients[:, -1].norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
-            evident[chunk.entities] = views(chunk.sum_by_fold(torch.ones_like(chunk.owner))) > 0
+            counts = chunk.sum_by_fold(torch.ones_like(chunk.owner))
+            evident[chunk.entities] = views(counts) > 0
             advance(len(chunk.interactions))
-            yield chunk.entities, gradients
+            yield Gradients(chunk.entities, gradients, pull, counts)
 
-    def put(entities: Tensor, cuts: Cuts, gradients: Tensor, groups: Tensor) -> None:
+    def put(found: Gradients, cuts: Cuts, groups: Tensor) -> None:
         for view in range(num_views):
             share = 1.0 if view == num_views - 1 else 1.0 - 1.0 / index.num_folds
-            beyond[entities, view] = cuts.beyond(gradients[:, view], groups, share)
+            beyond[found.entities, view] = cuts.beyond(found.gradients[:, view], groups, share)
+        if scales is not None:
+            scales.cut(found.entities, found.counts, found.pull, beyond[found.entities], cuts, groups)
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
-        gradients = torch.cat([part for _, part in gradients_of(members[:sample])])
-        clusters = assignment(members[:sample])
-        present, groups = clusters.unique_consecutive(return_inverse=True)
-        cuts = fit_cuts(gradients[:, -1], index.counts[members[:sample]], groups, len(present), threshold)
-        put(members[:sample], cuts, gradients, groups)
-        for entities, gradients in gradients_of(members[sample:]):
-            put(entities, cuts, gradients, torch.zeros_like(entities))
-    return Proposal(beyond, evident, interactions, loss, norm)
+        cutting = Gradients(*(torch.cat(parts) for parts in zip(*gradients_of(members[:sample]))))
+        present, groups = assignment(cutting.entities).unique_consecutive(return_inverse=True)
+        counts = index.counts[cutting.entities]
+        cuts = fit_cuts(cutting.gradients[:, -1], counts, groups, len(present), threshold)
+        put(cutting, cuts, groups)
+        for rest in gradients_of(members[sample:]):
+            put(rest, cuts, torch.zeros_like(rest.entities))
+    return Proposal(beyond, evident, interactions, loss, norm, None if scales is None else scales.gains())
 
 
 def _batches(
@@ -162,6 +186,7 @@ def apply_split(
     index: InteractionsByEntity,
     criterion: str,
     max_splits: int = 0,
+    min_gain: float = 0.0,
 ) -> Split:
     """Split the best clusters by ``criterion`` into the ids that are free, best first, lowest id on a tie.
 
@@ -176,6 +201,7 @@ def apply_split(
         index: the field's interactions.
         criterion: ``interactions``, ``members``, ``loss``, ``mean_loss`` or ``gradient_norm``.
         max_splits: at most so many splits; 0 means as many as there are free ids.
+        min_gain: clusters whose split gains no more than this stay whole; 0 splits whatever can be split.
     """
     assignment = tables[0].assignment
     num_clusters = assignment.max_clusters
@@ -193,7 +219,11 @@ def apply_split(
         "gradient_norm": proposal.gradient_norm,
     }[criterion]
     # Every entity counted has an interaction, so both sides have members exactly if both have interactions.
-    splittable = ((far > 0) & (far < interactions)).nonzero().squeeze(1)
+    sides = (far > 0) & (far < interactions)
+    if min_gain > 0:
+        assert proposal.gain is not None
+        sides &= proposal.gain > min_gain
+    splittable = sides.nonzero().squeeze(1)
     free = (assignment.members == 0).nonzero().squeeze(1)
     number = min(len(splittable), len(free), max_splits or num_clusters)
     parents = splittable[scores[splittable].argsort(descending=True, stable=True)[:number]]

@@ -1,0 +1,95 @@
+"""Whether a split pays: by how much the loss would fall, judged by interactions that had no say in the cut.
+
+With cross-fitting, the side of an entity is told by the folds other than one, and the gradient of that one fold
+tells whether the two sides want to go different ways. If entities were cut by chance, they do not: the gain is
+then about half a nat. To second order, two sides with the gradients g and h of the summed loss and the curvatures
+A and B along the direction of the cut gain ``(g B - h A) ** 2 / (2 A B (A + B))`` by rows of their own over one
+that they share. The curvatures are taken to be as large as the sides.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..embedding.assignment import ClusterAssignment
+from .gpca import Cuts
+from .grouping import Chunk
+from .objective import Objective, loss_curvature, loss_slope
+from .probe import Probe
+
+
+def pulls(objective: Objective, chunk: Chunk, seen: Probe) -> Tensor:
+    """Gradient of the loss of each entity's interactions by its row, by fold, shape ``(E, F, D)``, float64."""
+    slope = loss_slope(objective, seen.outputs, seen.targets)
+    return chunk.sum_by_fold((slope.unsqueeze(1) * seen.jacobian).double())
+
+
+class SplitGain:
+    """Collects what the gains of all clusters of a level are found from.
+
+    Args:
+        assignment: of the level.
+        dim: summed width D of the tables.
+    """
+
+    def __init__(self, assignment: ClusterAssignment, dim: int) -> None:
+        zeros = torch.zeros(assignment.max_clusters, 2, dtype=torch.float64, device=assignment.clusters.device)
+        self._assignment = assignment
+        self._pull = zeros
+        self._interactions = zeros.clone()
+        self._seen = zeros.new_zeros(assignment.max_clusters)
+        self._curvature = zeros.new_zeros(assignment.max_clusters, dim * dim)
+        self._direction = zeros.new_zeros(assignment.max_clusters, dim)
+
+    def see(self, objective: Objective, chunk: Chunk, seen: Probe) -> None:
+        """Take the curvatures of some interactions."""
+        # One fold is enough for a mean; without folds there is but one.
+        some = chunk.fold == 0
+        clusters, jacobian = self._assignment(chunk.entities)[chunk.owner][some], seen.jacobian[some]
+        curvature = loss_curvature(objective, seen.outputs[some], seen.targets[some])
+        products = (curvature.unsqueeze(1) * jacobian).unsqueeze(2) * jacobian.unsqueeze(1)
+        self._curvature.index_add_(0, clusters, products.flatten(1).double())
+        self._seen += torch.bincount(clusters, minlength=len(self._seen))
+
+    def cut(
+        self,
+        entities: Tensor,
+        interactions: Tensor,
+        pull: Tensor,
+        beyond: Tensor,
+        cuts: Cuts,
+        groups: Tensor,
+    ) -> None:
+        """Take the entities of some cuts.
+
+        Args:
+            entities: shape ``(E,)``.
+            interactions: shape ``(E, F)``, their numbers by fold.
+            pull: shape ``(E, F, D)``, from :func:`pulls`.
+            beyond: shape ``(E, V)``, side of each view.
+            cuts: of the clusters.
+            groups: shape ``(E,)``, cut of each entity.
+        """
+        clusters = self._assignment(entities)
+        self._direction[clusters] = cuts.direction[groups]
+        along = (pull * cuts.direction[groups].unsqueeze(1)).sum(dim=2)
+        folds = interactions.shape[1]
+        # What is assigned elsewhere without a fold does not look this cluster up.
+        here = self._assignment.views(entities)[:, :folds] == clusters.unsqueeze(1)
+        cell = (2 * clusters.unsqueeze(1) + ~beyond[:, :folds])[here]
+        self._pull.view(-1).index_add_(0, cell, along[here])
+        self._interactions.view(-1).index_add_(0, cell, interactions[here].double())
+
+    def gains(self) -> Tensor:
+        """Expected fall of the summed loss by a split of each cluster, shape ``(K,)``, float64."""
+        size = self._direction.shape[1]
+        matrices = self._curvature.view(-1, size, size)
+        curvature = torch.einsum("kd,kde,ke->k", self._direction, matrices, self._direction)
+        total = self._interactions.sum(dim=1)
+        curvature = curvature * total / self._seen.clamp(min=1)
+        far, near = self._pull.unbind(dim=1)
+        share = self._interactions[:, 0] / total.clamp(min=1)
+        contrast = (1 - share) * far - share * near
+        scale = 2 * share * (1 - share) * curvature
+        return torch.where(scale > 0, contrast.square() / scale.clamp(min=1e-300), 0.0)

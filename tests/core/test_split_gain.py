@@ -1,0 +1,114 @@
+import pytest
+import torch
+from factorisation import Problem
+
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.objective import loss_curvature, loss_slope
+from recbole_cel.clustering.reference import own_gradient
+from recbole_cel.clustering.split import apply_split, propose_split
+
+
+def problem(seed, folds, **options):
+    made = Problem(seed, folds=folds, start=3, **options)
+    made.everyone = torch.arange(made.assignment.num_entities)
+    return made
+
+
+def reference_gain(made, proposal, direction_of, cluster):
+    """Cut by cut, view by view, interaction by interaction."""
+    folds = made.assignment.num_folds
+    fold_of = made.objective.folds(folds)
+    views = made.assignment.views(made.everyone)
+    pull, number, curvature, seen = [0.0, 0.0], [0, 0], 0.0, 0
+    for entity in (made.assignment.clusters == cluster).nonzero().squeeze(1).tolist():
+        for fold in range(folds):
+            of_fold = ((made.users == entity) & (fold_of == fold)).nonzero().squeeze(1)
+            if not len(of_fold):
+                continue
+            if fold == 0:
+                for one in of_fold.unsqueeze(1):
+                    output = made.objective.outputs(one).detach()
+                    slope = float(loss_slope(made.objective, output, made.labels[one]))
+                    gradient, _ = own_gradient(made.objective, made.tables, one)
+                    bend = float(output.sigmoid() * (1 - output.sigmoid()))
+                    curvature += bend * float(gradient @ direction_of[cluster] / slope) ** 2
+                    seen += 1
+            if int(views[entity, fold]) == cluster:
+                gradient, _ = own_gradient(made.objective, made.tables, of_fold)
+                side = int(not proposal.beyond[entity, fold])
+                pull[side] += float(gradient @ direction_of[cluster])
+                number[side] += len(of_fold)
+    total = sum(number)
+    far, near = (curvature / seen * one for one in number)
+    return (pull[0] * near - pull[1] * far) ** 2 / (2 * far * near * (far + near)) if total else 0.0
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_gain_equals_the_reference(folds, monkeypatch):
+    from recbole_cel.clustering import split
+
+    cuts = []
+    fit = split.fit_cuts
+    monkeypatch.setattr(split, "fit_cuts", lambda *args: cuts.append(fit(*args)) or cuts[-1])
+    made = problem(0, folds)
+    found = propose_split(made.objective, made.tables, made.index, "zero", torch.Generator(), weigh=True)
+    for cluster in range(3):
+        expected = reference_gain(made, found, cuts[0].direction, cluster)
+        assert float(found.gain[cluster]) == pytest.approx(expected, rel=1e-4)
+        assert expected > 0
+    assert found.gain[3:].tolist() == [0] * 5
+
+
+def test_curvature_is_the_derivative_of_the_slope():
+    made = problem(0, 1)
+    outputs = made.objective.outputs(torch.arange(50)).detach()
+    step = 1e-3
+    slopes = [loss_slope(made.objective, outputs + shift, made.labels[:50]) for shift in (step, -step)]
+    expected = (slopes[0] - slopes[1]) / (2 * step)
+    assert torch.allclose(loss_curvature(made.objective, outputs, made.labels[:50]), expected, atol=1e-3)
+
+
+def test_gain_of_noise_is_about_half_a_nat_with_folds_and_more_without():
+    """Labels that are drawn by lot give no reason to split, but any assignment fits those that it was made by."""
+    gains = {}
+    for folds in (1, 4):
+        found = []
+        for seed in range(12):
+            made = problem(seed, folds, n=2000, users=200)
+            with torch.no_grad():
+                for table in (*made.tables, made.model.item):
+                    table.weight.mul_(0.3)
+                made.labels.copy_(torch.bernoulli(made.objective.outputs(torch.arange(2000)).sigmoid()))
+            proposal = propose_split(
+                made.objective, made.tables, made.index, "zero", torch.Generator(), weigh=True
+            )
+            found.append(proposal.gain[:3])
+        gains[folds] = float(torch.cat(found).mean())
+    assert gains[4] < 1.5
+    assert gains[1] > 5 * gains[4]
+
+
+def test_clusters_that_gain_too_little_stay_whole():
+    made = problem(0, 3)
+    found = propose_split(made.objective, made.tables, made.index, "zero", torch.Generator(), weigh=True)
+    second = float(found.gain.sort(descending=True).values[1])
+    done = apply_split(found, made.tables, made.index, "interactions", min_gain=second)
+    assert done.parents.tolist() == [int(found.gain.argmax())]
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e6])
+def test_growth_stops_after_an_epoch_without_a_split(gain):
+    made = problem(0, 3)
+    settings = ClusterSettings(split_interval=0.25, split_count=1, split_gain=gain, reassign_interval=0)
+
+    def optimiser():
+        return ClusterOptimiser({"user": made.tables}, made.objective, settings, steps_per_epoch=8)
+
+    clusters = optimiser()
+    events = [len(clusters.step()) for _ in range(8)]
+    assert events == [0, 1] * 4
+    resumed = optimiser()
+    resumed.load_state_dict(clusters.state_dict())
+    events = [len(resumed.step()) for _ in range(8)]
+    # Without a limit it grows to its 8 rows: 5 splits of one cluster.
+    assert events == ([0, 1] + [0] * 6 if gain == 0 else [0] * 8)
