@@ -174,11 +174,15 @@ def plot(found: Sequence[Found], curves: Sequence[Curve], file: Path) -> None:
     middle.set(xscale="log", yscale="log", xlabel="ratings", ylabel="relative error of the items' rows")
     for curve in curves:
         best = min(curve.errors)
-        right.plot(curve.clusters, [error / best for error in curve.errors], ".-", label=curve.data)
+        colour = "silver" if curve.data.startswith("planted") else "black"
+        right.plot(curve.clusters, [error / best for error in curve.errors], ".-", label=curve.data, color=colour)
     right.set(xscale="log", yscale="log", xlabel="clusters", ylabel="held-out error, share of the least")
     for axes in (left, middle):
         axes.legend()
-    right.legend(fontsize="x-small")
+    # Planted curves look alike; the legend names one of them.
+    handles, labels = right.get_legend_handles_labels()
+    shown = [number for number, label in enumerate(labels) if number == 0 or not label.startswith("planted")]
+    right.legend([handles[number] for number in shown], [labels[number] for number in shown])
     figure.savefig(file, dpi=120)
 
 
