@@ -17,12 +17,14 @@ from .cross_fitting import reassign_cross_fitted
 from .grouping import InteractionsByEntity
 from .objective import Objective
 from .optimiser_state import copy_row_state
-from .probe import is_linear_in_row
+from .probe import Probe, is_linear_in_row, probe_everything
 from .reassignment import reassign
 from .settings import ClusterSettings
-from .split import apply_split, propose_split
+from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
+# Numbers in a probe that several fields share.
+MAX_PROBED = 1 << 26
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Opened with what is being done and how many interactions it has; gives a function that is told of each few."""
@@ -158,27 +160,28 @@ class ClusterOptimiser:
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        due: list[tuple[Callable[[str], ClusterEvent], list[str]]] = []
+        reassigned = grown = list[str]()
         if self._reassign_every and self.steps % self._reassign_every == 0:
-            several = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
-            due.append((self.reassign, several))
+            reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
         if self.steps % self._split_every == 0:
-            growing = list(filter(self._grows, self.fields))
-            due.append((self.split, growing))
-        if any(names for _, names in due) and self.objective.refresh():
+            grown = list(filter(self._grows, self.fields))
+        if (reassigned or grown) and self.objective.refresh():
             self._index.clear()
         events = []
-        for act, names in due:
-            for name in names:
-                event = act(name)
-                events.append(event)
-                self._on_event(event)
+        for name in reassigned:
+            events.append(self.reassign(name))
+            self._on_event(events[-1])
+        seen = self._probes(grown)
+        for name in grown:
+            events.append(self.split(name, seen.get(name)))
+            self._on_event(events[-1])
         return events
 
-    def split(self, field: str) -> ClusterEvent:
+    def split(self, field: str, seen: Probe | None = None) -> ClusterEvent:
         """Split clusters of ``field`` now, in its first level that still grows.
 
-        A level grows while it has unused clusters and members to be told apart.
+        A level grows while it has unused clusters and members to be told apart. ``seen`` is a probe of all
+        interactions, if there is one already.
         """
         started, before = time.perf_counter(), self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
@@ -194,6 +197,7 @@ class ClusterOptimiser:
                     generator,
                     levels=levels,
                     weigh=settings.split_gain > 0,
+                    seen_before=seen,
                     advance=advance,
                 )
             limits = settings.split_criterion, settings.split_count, settings.split_gain
@@ -247,6 +251,15 @@ class ClusterOptimiser:
             for levels in self.fields.values():
                 for table in chain.from_iterable(levels):
                     table.start_personalisation()
+
+    def _probes(self, fields: Sequence[str]) -> dict[str, Probe]:
+        """One probe for all ``fields``, if there are several and it is small: a split alone changes no output."""
+        tables = {name: self.fields[name][0] for name in fields}
+        width = sum(table.embedding_dim for table in chain.from_iterable(tables.values()))
+        number = len(self._index_of(fields[0]).order) if fields else 0
+        if len(fields) < 2 or number * width > MAX_PROBED:
+            return {}
+        return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
     def _grows(self, field: str) -> bool:
         """Whether splits of ``field`` are still tried: not after an epoch in which none paid."""

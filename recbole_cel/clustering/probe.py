@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,10 @@ class Probe(NamedTuple):
     targets: Tensor
     jacobian: Tensor
 
+    def of(self, interactions: Tensor) -> Probe:
+        """The part of some interactions, by their positions in this probe."""
+        return Probe(*(values[interactions] for values in self))
+
 
 def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk) -> Probe:
     """Run the model on ``chunk`` and differentiate its outputs by the rows that ``tables`` returned.
@@ -36,10 +41,22 @@ def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chu
     Raises:
         ValueError: if the model looks a table up other than once per interaction.
     """
+    return probe_several(objective, [tables], chunk.interactions)[0]
+
+
+def probe_several(
+    objective: Objective, fields: Sequence[Sequence[ClusteredEmbedding]], interactions: Tensor
+) -> list[Probe]:
+    """As :func:`probe` for the tables of several fields, in one pass.
+
+    Raises:
+        ValueError: if the model looks a table up other than once per interaction.
+    """
+    every = list(chain.from_iterable(fields))
     with ExitStack() as stack, torch.enable_grad():
-        records = [stack.enter_context(table.record()) for table in tables]
-        outputs = objective.outputs(chunk.interactions)
-        for table, record in zip(tables, records):
+        records = {table: stack.enter_context(table.record()) for table in every}
+        outputs = objective.outputs(interactions)
+        for table, record in records.items():
             if len(record) > 1 or (record and record[0].rows.numel() != len(outputs) * table.embedding_dim):
                 raise ValueError(
                     f"a clustered table must be looked up once per interaction, but {len(record)} lookups of "
@@ -47,15 +64,32 @@ def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chu
                     f"{len(outputs)} interactions"
                 )
         # A model may own a table that it does not use, as some of RecBole's do; its derivative is zero.
-        leaves = [record[0].rows for record in records if record]
+        used = [table for table in every if records[table]]
+        leaves = [records[table][0].rows for table in used]
         # Outputs do not depend on each other, so the gradient of their sum holds each one's own.
-        grads = iter(torch.autograd.grad(outputs.sum(), leaves, allow_unused=True))
-    parts = []
-    for table, record in zip(tables, records):
-        grad = next(grads) if record else None
-        zeros = outputs.new_zeros(len(outputs), table.embedding_dim)
-        parts.append(zeros if grad is None else grad.reshape(len(outputs), -1))
-    return Probe(outputs.detach(), objective.targets(chunk.interactions), torch.cat(parts, dim=1))
+        grads = dict(zip(used, torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)))
+    targets, outputs = objective.targets(interactions), outputs.detach()
+
+    def jacobian(table: ClusteredEmbedding) -> Tensor:
+        grad = grads.get(table)
+        if grad is None:
+            return outputs.new_zeros(len(outputs), table.embedding_dim)
+        return grad.reshape(len(outputs), -1)
+
+    return [Probe(outputs, targets, torch.cat([jacobian(table) for table in tables], dim=1)) for tables in fields]
+
+
+def probe_everything(
+    objective: Objective,
+    fields: Mapping[str, Sequence[ClusteredEmbedding]],
+    num_interactions: int,
+    max_interactions: int,
+) -> dict[str, Probe]:
+    """A probe of all interactions for each of several fields."""
+    numbers = torch.arange(num_interactions, device=next(iter(fields.values()))[0].weight.device)
+    parts = [probe_several(objective, list(fields.values()), some) for some in numbers.split(max_interactions)]
+    found = [Probe(*(torch.cat(values) for values in zip(*field))) for field in zip(*parts)]
+    return dict(zip(fields, found))
 
 
 def shared_rows(tables: Sequence[ClusteredEmbedding]) -> Tensor:

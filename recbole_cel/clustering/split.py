@@ -14,7 +14,7 @@ from .cross_fitting import ViewProbe
 from .gpca import Cuts, fit_cuts
 from .grouping import InteractionsByEntity, views
 from .objective import Objective, loss_slope
-from .probe import probe
+from .probe import Probe, probe
 from .reassignment import Level
 from .split_gain import SplitGain, pulls
 
@@ -75,6 +75,7 @@ def propose_split(
     levels: Sequence[Sequence[ClusteredEmbedding]] = (),
     max_members: int | None = None,
     weigh: bool = False,
+    seen_before: Probe | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Proposal:
     """Cut every cluster that has two members with interactions; each interaction is visited once.
@@ -88,6 +89,7 @@ def propose_split(
         levels: all levels of the field's embedding, if there are others and the interactions are in folds.
         max_members: members whose gradients are held at once; the default holds 2 million numbers.
         weigh: whether to find the gain of each split.
+        seen_before: a probe of all interactions, if there is one already.
         advance: told the number of interactions done, for a progress bar.
     """
     assignment = tables[0].assignment
@@ -110,7 +112,10 @@ def propose_split(
             gradients = loss.new_zeros(len(chunk.entities), num_views, width)
             losses = loss.new_zeros(len(chunk.entities))
             for piece in chunk.pieces(MAX_INTERACTIONS):
-                seen = probe(objective, tables, piece)
+                if seen_before is None:
+                    seen = probe(objective, tables, piece)
+                else:
+                    seen = seen_before.of(piece.interactions)
                 if num_views > 1:
                     gradients += ViewProbe(objective, at, piece, seen).gradients()
                 else:
