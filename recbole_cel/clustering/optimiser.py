@@ -140,6 +140,7 @@ class ClusterOptimiser:
         self._last_split = dict.fromkeys(self.fields, 0)
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else 0
+        self._next_reassignment = self._reassign_every
         self._personal_from = (
             round(settings.personalisation_start * steps_per_epoch) if settings.personalisation else None
         )
@@ -161,7 +162,9 @@ class ClusterOptimiser:
         if self.personalised:
             return []
         reassigned = grown = list[str]()
-        if self._reassign_every and self.steps % self._reassign_every == 0:
+        if self._reassign_every and self.steps >= self._next_reassignment:
+            wait = max(self._reassign_every, round(self.settings.reassign_stretch * self.steps))
+            self._next_reassignment = self.steps + wait
             reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
         if self.steps % self._split_every == 0:
             grown = list(filter(self._grows, self.fields))
@@ -238,12 +241,17 @@ class ClusterOptimiser:
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the schedule; assignments and rows are in the tables' own state."""
-        return {"steps": self.steps, "last_split": dict(self._last_split)}
+        return {
+            "steps": self.steps,
+            "last_split": dict(self._last_split),
+            "next_reassignment": self._next_reassignment,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self.steps = int(state["steps"])
         self._last_split.update(state["last_split"])
+        self._next_reassignment = int(state["next_reassignment"])
         self._start_personalisation_if_due()
 
     def _start_personalisation_if_due(self) -> None:

@@ -146,7 +146,7 @@ def test_the_coin_that_keeps_entities_depends_on_seed_and_step_alone():
     def clusters_after(keep, seed, step):
         problem = Problem(5, users=400, n=4000, start=6)
         clusters = make(problem, reassign_gain=0.0, reassign_keep=keep, seed=seed)
-        clusters.load_state_dict({"steps": step, "last_split": {"user": 0}})
+        clusters.load_state_dict({"steps": step, "last_split": {"user": 0}, "next_reassignment": 0})
         moved = clusters.reassign("user").moved
         return problem.assignment.clusters.tolist(), moved
 
@@ -157,3 +157,19 @@ def test_the_coin_that_keeps_entities_depends_on_seed_and_step_alone():
     assert clusters_after(0.3, 1, 7)[0] != first
     assert some == pytest.approx(0.7 * everyone, rel=0.1)
     assert clusters_after(1.0, 0, 7)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("stretch", "expected"), [(0.0, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]), (0.5, [2, 4, 6, 9, 13, 19])]
+)
+def test_reassignments_wait_longer_the_longer_the_training_was(stretch, expected):
+    def fresh():
+        options = {"reassign_interval": 2, "reassign_stretch": stretch, "split_interval": 100}
+        return make(Problem(0, start=4), steps_per_epoch=1, **options)
+
+    clusters = fresh()
+    found = [event.step for _ in range(7) for event in clusters.step() if event.field == "user"]
+    resumed = fresh()
+    resumed.load_state_dict(clusters.state_dict())
+    found += [event.step for _ in range(13) for event in resumed.step() if event.field == "user"]
+    assert found == expected
