@@ -18,7 +18,7 @@ PointwiseLoss = Callable[[Tensor, Tensor], Tensor]
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Negative log-likelihood, in nats, of 0/1 ``targets`` under logits ``outputs``."""
-    return F.softplus(outputs) - outputs * targets
+    return torch.addcmul(F.softplus(outputs), outputs, targets, value=-1)
 
 
 def probability_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:

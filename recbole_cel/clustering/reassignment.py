@@ -17,7 +17,7 @@ from .probe import Probe, probe, shared_rows
 # Bounds of memory: interactions in one pass through the model (small enough for the processor's caches), and
 # losses (interactions x clusters) at once.
 MAX_INTERACTIONS = 1 << 13
-MAX_LOSSES = 1 << 20
+MAX_LOSSES = 1 << 19
 # Differences of a summed loss below this share of it are rounding.
 ROUNDING = 1e-6
 # A cluster is run through the model only if its linearised gain is above this share of the gain asked for.
