@@ -174,19 +174,21 @@ class ClusterOptimiser:
         for name in reassigned:
             events.append(self.reassign(name))
             self._on_event(events[-1])
+        started = time.perf_counter()
         seen = self._probes(grown)
+        share = (time.perf_counter() - started) / max(1, len(grown))
         for name in grown:
-            events.append(self.split(name, seen.get(name)))
+            events.append(self.split(name, seen.get(name), share))
             self._on_event(events[-1])
         return events
 
-    def split(self, field: str, seen: Probe | None = None) -> ClusterEvent:
+    def split(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
         """Split clusters of ``field`` now, in its first level that still grows.
 
         A level grows while it has unused clusters and members to be told apart. ``seen`` is a probe of all
-        interactions, if there is one already.
+        interactions, if there is one already, and took so many ``seconds``.
         """
-        started, before = time.perf_counter(), self._num_clusters(field)
+        started, before = time.perf_counter() - seconds, self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         levels = self.fields[field]
