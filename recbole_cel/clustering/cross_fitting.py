@@ -132,6 +132,8 @@ def reassign_cross_fitted(
     widest = max(len(level.alive) for level in at) * (index.num_folds + 1)
     max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // widest))
     entities = index.counts.nonzero().squeeze(1)
+    if not len(entities):
+        return Reassignment(0, 0.0, 0.0)
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
     at_least = int(index.counts[entities[:1]].sum()) if calibration else 0
     first = int((index.counts[entities].cumsum(0) <= max(sample * calibration, at_least)).sum())

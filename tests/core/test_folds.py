@@ -12,6 +12,7 @@ from recbole_cel.clustering import (
     reference,
 )
 from recbole_cel.clustering.cross_fitting import reassign_cross_fitted
+from recbole_cel.clustering.grouping import InteractionsByEntity
 from recbole_cel.clustering.reference import reference_reassign_cross_fitted, reference_split
 from recbole_cel.clustering.split import apply_split, propose_split
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
@@ -233,3 +234,15 @@ def test_what_was_assigned_without_folds_is_saved_and_checked():
     state["assignment.held_out"] = torch.full((2, 5), 3, dtype=torch.uint8)
     with pytest.raises(ValueError, match="names cluster 3"):
         other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("calibration", [False, True])
+def test_reassignment_without_any_interaction_moves_nothing(calibration):
+    problem = twins(0, 1, start=5)[0]
+    before = all_views(problem)
+    nothing = torch.empty(0, dtype=torch.int64)
+    index = InteractionsByEntity(nothing, 40, nothing, 3)
+    generator = torch.Generator().manual_seed(0)
+    done = reassign_cross_fitted(problem.objective, problem.levels, index, 0.0, generator, calibration=calibration)
+    assert done == (0, 0.0, 0.0)
+    assert torch.equal(all_views(problem), before)
