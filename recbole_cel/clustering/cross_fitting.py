@@ -10,15 +10,17 @@ prefer the same cluster go together to the one which served such entities best w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
-from .grouping import Chunk, InteractionsByEntity, views
+from .grouping import Blocks, Chunk, InteractionsByEntity
 from .objective import Objective, loss_slope
-from .probe import Probe, probe
-from .reassignment import MAX_INTERACTIONS, MAX_LOSSES, Level, Reassignment
+from .probe import Probe, probe_chunk
+from .quadratic import Quadratic, Reach, curvatures
+from .reassignment import MAX_INTERACTIONS, Level, Reassignment
 
 # Entities with as much evidence: 0, 1, 2, 3-4, 5-8, 9-16, 17-32 and more interactions in the view.
 EVIDENCE = (1, 2, 3, 5, 9, 17, 33)
@@ -26,10 +28,17 @@ EVIDENCE = (1, 2, 3, 5, 9, 17, 33)
 CALIBRATION_GAIN = 10.0
 # Calibration looks at about so many interactions, of entities drawn at random; it bounds memory and time.
 SAMPLE = 1 << 18
+# Bounds of memory: curvatures, in numbers, of the views of one chunk, and of all cells that calibrate.
+MAX_NUMBERS = 1 << 23
+MAX_HELD = 1 << 25
 
 
-class ViewProbe:
-    """The interactions of a chunk's entities as each view of the entities would have them, to first order.
+class Views:
+    """The views of a chunk's entities, with their losses to second order in the row (see ``quadratic.py``).
+
+    There is a view for each cell of the chunk, which is what is assigned without that cell's interactions, and
+    after these a view for each entity, which is what is assigned with all. No interaction is trained with what is
+    assigned without a fold where the entity has none; that follows the view with all.
 
     Args:
         objective: the training loss.
@@ -39,60 +48,99 @@ class ViewProbe:
 
     Attributes:
         chunk: the same.
-        jacobian: shape ``(B, D)``, derivative of each output with respect to its entity's own row.
-        outputs: shape ``(B, V)``, output of each interaction if its entity's row was that of the view.
-        evidence: shape ``(E, V)``, number of interactions in the view.
+        owner: shape ``(V,)``, position of each view's entity in the chunk.
+        fold: shape ``(V,)``, the fold that each view leaves out, F where it leaves out none.
+        evidence: shape ``(V,)``, number of interactions in the view.
+        gradients: shape ``(V, D)``, of the views' losses by the rows that they have at first.
     """
 
     def __init__(self, objective: Objective, levels: Sequence[Level], chunk: Chunk, seen: Probe) -> None:
         self._objective = objective
-        self._targets = seen.targets.unsqueeze(1)
+        self._seen = seen
         self.chunk = chunk
-        self.jacobian = seen.jacobian
-        shares = [self._share(level, level.column[level.assignment.views(chunk.entities)]) for level in levels]
-        of_views = torch.stack(shares).sum(dim=0)
-        trained = of_views.gather(1, chunk.fold.unsqueeze(1))
-        self.outputs = seen.outputs.unsqueeze(1) + of_views - trained
-        self.evidence = views(chunk.sum_by_fold(torch.ones_like(chunk.owner)))
+        everyone = torch.arange(len(chunk.entities), device=chunk.owner.device)
+        sizes = chunk.cell_sizes()
+        counts = torch.bincount(chunk.owner, minlength=len(everyone))
+        self.owner = torch.cat([chunk.cell_owner, everyone])
+        self.fold = torch.cat([chunk.cell_fold, torch.full_like(everyone, chunk.num_folds)])
+        self.evidence = torch.cat([counts[chunk.cell_owner] - sizes, counts])
+        shares = [level.rows[level.column[self.assigned(level)]] for level in levels]
+        self._rows = torch.stack(shares).sum(dim=0)
+        trained = self._rows[: len(sizes)]
+        self._steps = torch.zeros_like(trained)
+        self._reach = reach_of(levels)
+        self._left_out_gradients, self.gradients = self._find_gradients()
 
-    def gradients(self) -> Tensor:
-        """Gradient of each view's summed loss by its row, shape ``(E, V, D)``, float64."""
-        slopes = loss_slope(self._objective, self.outputs, self._targets.expand_as(self.outputs))
-        every_view = torch.arange(slopes.shape[1], device=slopes.device)
-        slopes = slopes * (self.chunk.fold.unsqueeze(1) != every_view)
-        return self.chunk.sum_by_entity((slopes.unsqueeze(2) * self.jacobian.unsqueeze(1)).double())
+    @cached_property
+    def quadratics(self) -> tuple[Quadratic, Quadratic]:
+        """Losses as functions of the row: of the interactions in each view, and of each cell.
+
+        They are about the rows that the views have when this is first asked for.
+        """
+        chunk, trained = self.chunk, self._rows[: len(self._steps)]
+        cells = curvatures(self._objective, chunk, self._seen, trained, self._reach)
+        by_entity = cells.new_zeros((len(chunk.entities), *cells.shape[1:]))
+        by_entity.index_add_(0, chunk.cell_owner, cells)
+        views = torch.cat([by_entity[chunk.cell_owner] - cells, by_entity])
+        return (
+            Quadratic.about(self._rows, self.gradients, views),
+            Quadratic.about(trained, self._left_out_gradients, cells),
+        )
+
+    def assigned(self, level: Level) -> Tensor:
+        """Cluster of each view, shape ``(V,)``."""
+        return level.assignment.views(self.chunk.entities)[self.owner, self.fold]
 
     def losses(self, level: Level, current: Tensor) -> tuple[Tensor, Tensor]:
-        """Summed losses under each cluster of ``level``, in place of ``current`` ``(E, V)``.
+        """Summed losses under each cluster of ``level``, in place of ``current`` ``(V,)``, up to a constant.
 
         Returns:
-            Of the interactions of each view, shape ``(E, V, K)``; of those that each view but the last leaves out,
-            shape ``(E, V - 1, K)``.
+            Of the interactions in each view, shape ``(V, K)``; of those that each cell's view leaves out, shape
+            ``(C, K)``.
         """
-        product = self.jacobian @ level.rows.T
-        without = self.outputs - product.gather(1, current[self.chunk.owner])
-        outputs = product.unsqueeze(1) + without.unsqueeze(2)
-        losses = self._objective.loss(outputs, self._targets.unsqueeze(2)).double()
-        total = self.chunk.sum_by_entity(losses)
-        # The last view leaves nothing out.
-        every = torch.arange(len(losses), device=losses.device)
-        left_out = self.chunk.sum_by_fold(losses[every, self.chunk.fold])
-        total[:, :-1] -= left_out
-        return total, left_out
+        base = self._rows - level.rows[current]
+        views, cells = self.quadratics
+        return views.at(base, level.rows), cells.at(base[: len(self._steps)], level.rows)
 
     def move(self, level: Level, before: Tensor, after: Tensor) -> None:
-        """Let the views have clusters ``after`` in place of ``before``, both ``(E, V)``."""
-        self.outputs = self.outputs + self._share(level, after) - self._share(level, before)
+        """Let the views have clusters ``after`` in place of ``before``, both ``(V,)``."""
+        steps = level.rows[after] - level.rows[before]
+        self._rows = self._rows + steps
+        self._steps = self._steps + steps[: len(self._steps)]
 
     def training_loss(self) -> float:
-        """Summed loss where each interaction has the view without its fold."""
-        outputs = self.outputs.gather(1, self.chunk.fold.unsqueeze(1))
-        return float(self._objective.loss(outputs, self._targets).double().sum())
+        """Summed loss where each interaction has the view without its cell, to first order in the outputs."""
+        moved = (self._seen.jacobian * self._steps[self.chunk.cell]).sum(dim=1)
+        return float(self._objective.loss(self._seen.outputs + moved, self._seen.targets).double().sum())
 
-    def _share(self, level: Level, chosen: Tensor) -> Tensor:
-        """What each view's cluster ``(E, V)`` adds to the outputs, shape ``(B, V)``."""
-        product = self.jacobian @ level.rows.T
-        return product.gather(1, chosen[self.chunk.owner])
+    def _find_gradients(self) -> tuple[Tensor, Tensor]:
+        """Gradients by the row of the losses of the cells, shape ``(C, D)``, and of the views, ``(V, D)``."""
+        chunk, fold = self.chunk, self.chunk.cell_fold[self.chunk.cell].unsqueeze(1)
+        blocks = Blocks(chunk.owner, len(chunk.entities))
+        jacobian, rows = blocks.pad(self._seen.jacobian), dense(chunk, self._rows)[blocks.group]
+        shares = blocks.unpad(torch.bmm(jacobian, rows.transpose(1, 2)))
+        outputs = self._seen.outputs.unsqueeze(1) + shares - shares.gather(1, fold)
+        slopes = loss_slope(self._objective, outputs, self._seen.targets.unsqueeze(1).expand_as(outputs))
+        outside = blocks.pad(slopes.scatter(1, fold, 0.0))
+        of_views = blocks.sum(torch.bmm(outside.transpose(1, 2), jacobian))
+        of_cells = chunk.sum_by_cell(slopes.gather(1, fold) * self._seen.jacobian)
+        return of_cells, of_views[self.owner, self.fold]
+
+
+def dense(chunk: Chunk, values: Tensor) -> Tensor:
+    """What a chunk's views ``(V, ...)`` are given, by entity and left-out fold, shape ``(E, F + 1, ...)``."""
+    cells = len(chunk.cell_owner)
+    every = values[cells:].unsqueeze(1).repeat(1, chunk.num_folds + 1, *[1] * (values.dim() - 1))
+    every[chunk.cell_owner, chunk.cell_fold] = values[:cells]
+    return every
+
+
+def reach_of(levels: Sequence[Level]) -> Reach:
+    """Of the rows that entities would have with any cluster in each level."""
+    means = [level.rows.mean(dim=0) for level in levels]
+    centred = [level.rows - mean for level, mean in zip(levels, means)]
+    spread = torch.stack([rows.T @ rows / len(rows) for rows in centred]).sum(dim=0)
+    return Reach(torch.stack(means).sum(dim=0), spread)
 
 
 def reassign_cross_fitted(
@@ -106,14 +154,16 @@ def reassign_cross_fitted(
     keep: Tensor | None = None,
     calibration: bool = True,
     sample: int = SAMPLE,
+    seen_before: Probe | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Reassignment:
     """Choose the cluster of every view of every entity.
 
-    The output is taken as linear in the entity's row. Of several levels, each is decided after those before it. A
-    view prefers the cluster with the lowest summed loss of its interactions; another one than its present cluster
-    only if it is better by ``gain``. Without calibration that decides, and a view without interactions stays where
-    it is. With calibration, views of one preference and of as much evidence go together where they should.
+    The losses are taken as quadratic in the entity's row. Of several levels, each is decided after those before
+    it. A view prefers the cluster with the lowest summed loss of its interactions; another one than its present
+    cluster only if it is better by ``gain``. Without calibration that decides, and a view without interactions
+    stays where it is. With calibration, views of one preference and of as much evidence go together where they
+    should.
 
     Args:
         objective: the training loss.
@@ -125,93 +175,101 @@ def reassign_cross_fitted(
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         calibration: whether to calibrate; it takes ``F * K ** 2`` numbers for each amount of evidence.
         sample: interactions that calibrate, about.
+        seen_before: a probe of all interactions, if there is one already.
         advance: told the number of interactions done, for a progress bar.
     """
     at = [Level(tables, prior) for tables in levels]
     choosing = [level for level in at if len(level.alive) > 1]
-    widest = max(len(level.alive) for level in at) * (index.num_folds + 1)
-    max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // widest))
+    width = at[0].rows.shape[1]
+    # A cell and its view take as many numbers as a curvature has, and cells share out the interactions.
+    per_interaction = 2 * width**2 * index.num_cells / max(1, len(index.order))
+    max_interactions = int(max(1, min(MAX_INTERACTIONS, MAX_NUMBERS / max(1.0, per_interaction))))
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
         return Reassignment(0, 0.0, 0.0)
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
-    at_least = int(index.counts[entities[:1]].sum()) if calibration else 0
-    first = int((index.counts[entities].cumsum(0) <= max(sample * calibration, at_least)).sum())
+    # Losses of whole entities: the first of them is looked at, however much it has.
+    cells = torch.minimum(index.counts[entities], torch.tensor(index.num_folds)).cumsum(0)
+    some = (index.counts[entities].cumsum(0) <= sample) & (cells <= MAX_HELD // width**2)
+    first = max(1, int(some.sum())) if calibration else 0
     before = after = 0.0
     maps: list[Tensor] = []
     targets: list[list[Tensor]] = [[] for _ in choosing]
 
-    def look(entities: Tensor) -> Iterator[ViewProbe]:
+    def look(entities: Tensor) -> Iterator[Views]:
         for chunk in index.chunks(entities, max_interactions):
-            pieces = [probe(objective, levels[0], piece) for piece in chunk.pieces(max_interactions)]
+            if seen_before is None:
+                seen = probe_chunk(objective, levels[0], chunk, max_interactions)
+            else:
+                seen = seen_before.of(chunk.interactions)
             advance(len(chunk.interactions))
-            yield ViewProbe(objective, at, chunk, Probe(*(torch.cat(values) for values in zip(*pieces))))
+            yield Views(objective, at, chunk, seen)
 
     if calibration:
-        probes = list(look(entities[:first]))
-        before += sum(seen.training_loss() for seen in probes)
+        sampled = list(look(entities[:first]))
+        before += sum(seen.training_loss() for seen in sampled)
         for level, parts in zip(choosing, targets):
-            found, chosen = _calibrate(level, probes, gain, keep)
+            found, chosen = _calibrate(level, sampled, gain, keep)
             maps.append(found)
-            parts += [level.alive[some] for some in chosen]
-        after += sum(seen.training_loss() for seen in probes)
+            parts += [dense(seen.chunk, level.alive[some]) for seen, some in zip(sampled, chosen)]
+        after += sum(seen.training_loss() for seen in sampled)
+        del sampled
     for seen in look(entities[first:]):
         before += seen.training_loss()
         for number, (level, parts) in enumerate(zip(choosing, targets)):
             current, preferred, _ = _prefer(level, seen, gain)
             if calibration:
-                choice = _mapped(maps[number], seen.evidence, preferred)
+                choice = _mapped(maps[number], seen.fold, seen.evidence, preferred)
             else:
                 choice = torch.where(seen.evidence > 0, preferred, current)
-            choice = _kept(keep, seen.chunk.entities, current, choice)
+            choice = _kept(keep, seen, current, choice)
             seen.move(level, current, choice)
-            parts.append(level.alive[choice])
+            parts.append(dense(seen.chunk, level.alive[choice]))
         after += seen.training_loss()
     changed = torch.zeros_like(entities, dtype=torch.bool)
     for number, (level, parts) in enumerate(zip(choosing, targets)):
         target = torch.cat(parts)
-        changed |= (target != level.assignment.views(entities))[:, -1]
+        changed |= target[:, -1] != level.assignment(entities)
         everyone = entities
         if calibration:
             # Entities without any interaction have as much evidence as views without one.
             idle = (index.counts == 0).nonzero().squeeze(1)
-            nothing = torch.zeros(1, target.shape[1], dtype=torch.int64, device=target.device)
-            rest = level.alive[_mapped(maps[number], nothing, nothing)].expand(len(idle), -1)
+            rest = level.alive[maps[number][-1, 0, 0]].expand(len(idle), target.shape[1])
             everyone, target = torch.cat([entities, idle]), torch.cat([target, rest])
         level.assignment.move(everyone, target)
     return Reassignment(int(changed.sum()), before, after)
 
 
-def _prefer(level: Level, seen: ViewProbe, gain: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The cluster that each view has and the one that it prefers, shape ``(E, V)``, and the losses left out.
+def _prefer(level: Level, seen: Views, gain: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The cluster that each view has and the one that it prefers, shape ``(V,)``, and the losses left out.
 
     The present cluster gets ``gain`` ahead.
     """
-    current = level.column[level.assignment.views(seen.chunk.entities)]
+    current = level.column[seen.assigned(level)]
     losses, left_out = seen.losses(level, current)
-    ahead = losses.new_full((*current.shape, 1), -gain)
-    preferred = (losses + level.price).scatter_add_(2, current.unsqueeze(2), ahead).argmin(dim=2)
+    ahead = level.price.new_full((len(current), 1), -gain)
+    preferred = (losses + level.price).scatter_add_(1, current.unsqueeze(1), ahead).argmin(dim=1)
     return current, preferred, left_out
 
 
 def _calibrate(
-    level: Level, probes: Sequence[ViewProbe], gain: float, keep: Tensor | None
+    level: Level, sampled: Sequence[Views], gain: float, keep: Tensor | None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Where views of each evidence and preference should go, shape ``(V, evidence, K)``.
+    """Where views of each evidence and preference should go, shape ``(F + 1, evidence, K)``.
 
-    Each view is told by the folds of the other views alone. Also returned is where this puts the views of each
-    probe, shapes ``(E, V)``, to which the probes are moved.
+    Each view is told by the folds of the other views alone. Also returned is where this puts each of the sampled
+    views, shapes ``(V,)``, which are moved there.
     """
     kinds, clusters = len(EVIDENCE) + 1, len(level.alive)
-    folds = probes[0].chunk.num_folds
-    table = level.rows.new_zeros(folds, kinds * clusters, clusters, dtype=torch.float64)
+    folds = sampled[0].chunk.num_folds
+    table = level.rows.new_zeros(folds * kinds * clusters, clusters, dtype=torch.float64)
     preferences = []
-    for seen in probes:
+    for seen in sampled:
         current, preferred, left_out = _prefer(level, seen, gain)
-        group = _group(seen.evidence, preferred, clusters)
-        for fold in range(folds):
-            table[fold].index_add_(0, group[:, fold], left_out[:, fold])
+        group = _group(seen.fold, seen.evidence, preferred, clusters)
+        table.index_add_(0, group[: len(left_out)], left_out.double())
         preferences.append((seen, current, preferred))
+    table = table.view(folds, kinds * clusters, clusters)
     others = torch.cat([table.sum(dim=0) - table, table.sum(dim=0, keepdim=True)])
     stay = torch.arange(clusters, device=table.device).repeat(kinds).expand(folds + 1, -1)
     best, target = others.min(dim=2)
@@ -219,25 +277,24 @@ def _calibrate(
     found = torch.where(better, target, stay).view(folds + 1, kinds, clusters)
     chosen = []
     for seen, current, preferred in preferences:
-        choice = _mapped(found, seen.evidence, preferred)
-        chosen.append(_kept(keep, seen.chunk.entities, current, choice))
+        choice = _mapped(found, seen.fold, seen.evidence, preferred)
+        chosen.append(_kept(keep, seen, current, choice))
         seen.move(level, current, chosen[-1])
     return found, chosen
 
 
-def _kept(keep: Tensor | None, entities: Tensor, current: Tensor, choice: Tensor) -> Tensor:
-    """``choice`` ``(E, V)``, but ``current`` for those of the ``entities`` that stay."""
-    return choice if keep is None else torch.where(keep[entities].unsqueeze(1), current, choice)
+def _kept(keep: Tensor | None, seen: Views, current: Tensor, choice: Tensor) -> Tensor:
+    """``choice`` ``(V,)``, but ``current`` for the entities that stay."""
+    return choice if keep is None else torch.where(keep[seen.chunk.entities][seen.owner], current, choice)
 
 
-def _group(evidence: Tensor, preferred: Tensor, clusters: int) -> Tensor:
-    """Number of the group of each view, shape ``(E, V)``; without evidence there is no preference."""
+def _group(fold: Tensor, evidence: Tensor, preferred: Tensor, clusters: int) -> Tensor:
+    """Number of the group of each view, shape ``(V,)``; without evidence there is no preference."""
     edges = torch.tensor(EVIDENCE, device=evidence.device)
     kind = torch.bucketize(evidence, edges, right=True)
-    return kind * clusters + preferred * (evidence > 0)
+    return (fold * (len(EVIDENCE) + 1) + kind) * clusters + preferred * (evidence > 0)
 
 
-def _mapped(found: Tensor, evidence: Tensor, preferred: Tensor) -> Tensor:
-    """Where views go by a calibration ``(V, evidence, K)``, shape ``(E, V)``."""
-    flat = found.flatten(1).T
-    return flat.gather(0, _group(evidence, preferred, found.shape[2]))
+def _mapped(found: Tensor, fold: Tensor, evidence: Tensor, preferred: Tensor) -> Tensor:
+    """Where views go by a calibration ``(F + 1, evidence, K)``, shape ``(V,)``."""
+    return found.flatten()[_group(fold, evidence, preferred, found.shape[2])]

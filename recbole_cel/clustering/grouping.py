@@ -8,22 +8,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# Interactions that one matrix product takes together.
+BLOCK = 8
+
 
 class Chunk(NamedTuple):
     """Some entities with all of their interactions.
 
+    The interactions of one entity in one fold are a *cell*.
+
     Attributes:
         entities: shape ``(E,)``.
-        interactions: shape ``(B,)``, numbers of their interactions, entity after entity.
+        interactions: shape ``(B,)``, numbers of their interactions, entity after entity, fold after fold.
         owner: shape ``(B,)``, position in ``entities`` of each interaction's entity.
-        fold: shape ``(B,)``, fold of each interaction.
+        cell: shape ``(B,)``, position of each interaction's cell among the C cells that have interactions.
+        cell_owner: shape ``(C,)``, position in ``entities`` of each cell's entity.
+        cell_fold: shape ``(C,)``, fold of each cell.
         num_folds: number of folds F.
     """
 
     entities: Tensor
     interactions: Tensor
     owner: Tensor
-    fold: Tensor
+    cell: Tensor
+    cell_owner: Tensor
+    cell_fold: Tensor
     num_folds: int
 
     def sum_by_entity(self, values: Tensor) -> Tensor:
@@ -31,37 +40,67 @@ class Chunk(NamedTuple):
         total = values.new_zeros((len(self.entities), *values.shape[1:]))
         return total.index_add_(0, self.owner, values)
 
-    def sum_by_fold(self, values: Tensor) -> Tensor:
-        """Sum ``values`` of shape ``(B, ...)`` over each entity's interactions by fold, shape ``(E, F, ...)``."""
-        total = values.new_zeros((len(self.entities) * self.num_folds, *values.shape[1:]))
-        total.index_add_(0, self.owner * self.num_folds + self.fold, values)
-        return total.view(len(self.entities), self.num_folds, *values.shape[1:])
+    def sum_by_cell(self, values: Tensor) -> Tensor:
+        """Sum ``values`` of shape ``(B, ...)`` over the interactions of each cell, shape ``(C, ...)``."""
+        total = values.new_zeros((len(self.cell_owner), *values.shape[1:]))
+        return total.index_add_(0, self.cell, values)
+
+    def cell_sizes(self) -> Tensor:
+        """Number of interactions of each cell, shape ``(C,)``."""
+        return torch.bincount(self.cell, minlength=len(self.cell_owner))
 
     def pieces(self, max_interactions: int) -> Iterator[Chunk]:
-        """Parts with at most ``max_interactions`` interactions; all have the chunk's entities."""
+        """Parts with at most ``max_interactions`` interactions; all have the chunk's entities and cells."""
         for start in range(0, len(self.interactions), max_interactions):
             part = slice(start, start + max_interactions)
-            yield self._replace(interactions=self.interactions[part], owner=self.owner[part], fold=self.fold[part])
+            yield self._replace(interactions=self.interactions[part], owner=self.owner[part], cell=self.cell[part])
 
     def of(self, chosen: Tensor) -> Chunk:
         """The part of the chunk that belongs to the ``chosen`` entities, a bool mask of shape ``(E,)``."""
-        kept = chosen[self.owner]
+        kept, cells = chosen[self.owner], chosen[self.cell_owner]
         position = chosen.cumsum(0) - 1
         return self._replace(
             entities=self.entities[chosen],
             interactions=self.interactions[kept],
             owner=position[self.owner[kept]],
-            fold=self.fold[kept],
+            cell=(cells.cumsum(0) - 1)[self.cell[kept]],
+            cell_owner=position[self.cell_owner[cells]],
+            cell_fold=self.cell_fold[cells],
         )
 
 
-def views(by_fold: Tensor) -> Tensor:
-    """Sums without each fold and last with all, shape ``(E, F + 1, ...)``, from sums by fold ``(E, F, ...)``.
+class Blocks:
+    """Cuts groups of interactions into blocks of one length, for matrix products by group.
 
-    With one fold there is nothing to leave out: one view, shape ``(E, 1, ...)``.
+    Args:
+        group: shape ``(B,)``, group of each interaction; groups lie side by side, in order.
+        num_groups: number of groups G.
+
+    Attributes:
+        group: shape ``(n,)``, group of each of n blocks.
     """
-    total = by_fold.sum(dim=1, keepdim=True)
-    return total if by_fold.shape[1] == 1 else torch.cat([total - by_fold, total], dim=1)
+
+    def __init__(self, group: Tensor, num_groups: int) -> None:
+        sizes = torch.bincount(group, minlength=num_groups)
+        within = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group]
+        number = (sizes + BLOCK - 1) // BLOCK
+        first = number.cumsum(0) - number
+        self.group = torch.repeat_interleave(torch.arange(num_groups, device=group.device), number)
+        self._place = (first[group] + within // BLOCK) * BLOCK + within % BLOCK
+        self._num_groups = num_groups
+
+    def pad(self, values: Tensor) -> Tensor:
+        """``values`` ``(B, D)`` by block, shape ``(n, BLOCK, D)``; zero where a block is not full."""
+        padded = values.new_zeros(len(self.group) * BLOCK, values.shape[1])
+        return padded.index_copy_(0, self._place, values).view(len(self.group), BLOCK, -1)
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """The values ``(B, D)`` that are in blocks ``(n, BLOCK, D)``."""
+        return padded.flatten(0, 1)[self._place]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum what the blocks have, ``(n, ...)``, over each group, shape ``(G, ...)``."""
+        return values.new_zeros((self._num_groups, *values.shape[1:])).index_add_(0, self.group, values)
 
 
 class InteractionsByEntity:
@@ -74,16 +113,20 @@ class InteractionsByEntity:
         num_folds: number of folds F.
 
     Attributes:
-        order: interaction numbers sorted by entity, shape ``(n,)``.
+        order: interaction numbers sorted by entity and fold, shape ``(n,)``.
         counts: interactions of each entity, shape ``(N,)``.
+        num_folds: number of folds F.
+        num_cells: number of cells that have interactions.
     """
 
     def __init__(
         self, entities: Tensor, num_entities: int, folds: Tensor | None = None, num_folds: int = 1
     ) -> None:
-        self.order = torch.argsort(entities, stable=True)
+        keys = entities if folds is None else entities * num_folds + folds
+        self.order = torch.argsort(keys, stable=True)
         self.counts = torch.bincount(entities, minlength=num_entities)
         self.num_folds = num_folds
+        self.num_cells = len(keys[self.order].unique_consecutive())
         self._folds = folds
         self._starts = self.counts.cumsum(0) - self.counts
 
@@ -107,4 +150,6 @@ class InteractionsByEntity:
         within = torch.arange(len(owner), device=entities.device) - (counts.cumsum(0) - counts)[owner]
         interactions = self.order[self._starts[entities][owner] + within]
         fold = torch.zeros_like(owner) if self._folds is None else self._folds[interactions]
-        return Chunk(entities, interactions, owner, fold, self.num_folds)
+        cells, cell = (owner * self.num_folds + fold).unique_consecutive(return_inverse=True)
+        within_cells = cells // self.num_folds, cells % self.num_folds
+        return Chunk(entities, interactions, owner, cell, *within_cells, self.num_folds)

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..embedding.additive import AdditiveEmbedding, levels_of
 from ..embedding.clustered import ClusteredEmbedding
@@ -17,7 +18,7 @@ from .cross_fitting import reassign_cross_fitted
 from .grouping import InteractionsByEntity
 from .objective import Objective
 from .optimiser_state import copy_row_state
-from .probe import Probe, is_linear_in_row, probe_everything
+from .probe import Probe, is_linear_in_row, probe_everything, shared_rows
 from .reassignment import reassign
 from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
@@ -171,15 +172,16 @@ class ClusterOptimiser:
         if (reassigned or grown) and self.objective.refresh():
             self._index.clear()
         events = []
-        for name in reassigned:
-            events.append(self.reassign(name))
-            self._on_event(events[-1])
-        started = time.perf_counter()
-        seen = self._probes(grown)
-        share = (time.perf_counter() - started) / max(1, len(grown))
-        for name in grown:
-            events.append(self.split(name, seen.get(name), share))
-            self._on_event(events[-1])
+        for change, names in ((self.reassign, reassigned), (self.split, grown)):
+            started = time.perf_counter()
+            seen = self._probes(names)
+            share = (time.perf_counter() - started) / max(1, len(names))
+            for name in names:
+                before = self._trained_rows(name) if seen else None
+                events.append(change(name, seen.get(name), share))
+                self._on_event(events[-1])
+                if before is not None and events[-1].moved and change == self.reassign:
+                    _follow(seen, name, self._trained_rows(name) - before)
         return events
 
     def split(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
@@ -216,9 +218,12 @@ class ClusterOptimiser:
         loss = float(found.loss.sum() / found.interactions.sum().clamp(min=1))
         return self._event("split", field, levels.index(tables) + 1, before, done.moved, loss, loss, started)
 
-    def reassign(self, field: str) -> ClusterEvent:
-        """Reassign the entities of ``field`` now, in every level that has several clusters."""
-        started, before = time.perf_counter(), self._num_clusters(field)
+    def reassign(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
+        """Reassign the entities of ``field`` now, in every level that has several clusters.
+
+        ``seen`` is a probe of all interactions, if there is one already, and took so many ``seconds``.
+        """
+        started, before = time.perf_counter() - seconds, self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
         levels = self.fields[field]
         options: dict[str, Any] = {"prior": settings.reassign_prior}
@@ -229,7 +234,7 @@ class ClusterOptimiser:
             options["keep"] = keep.to(index.counts.device)
         with self._progress(f"{field} reassignment", len(index.order)) as options["advance"]:
             if index.num_folds > 1:
-                options["calibration"] = settings.calibration
+                options |= {"calibration": settings.calibration, "seen_before": seen}
                 done = reassign_cross_fitted(
                     self.objective, levels, index, settings.reassign_gain, generator, **options
                 )
@@ -267,9 +272,20 @@ class ClusterOptimiser:
         tables = {name: self.fields[name][0] for name in fields}
         width = sum(table.embedding_dim for table in chain.from_iterable(tables.values()))
         number = len(self._index_of(fields[0]).order) if fields else 0
-        if len(fields) < 2 or number * width > MAX_PROBED:
+        in_folds = all(table.assignment.num_folds > 1 for table in chain.from_iterable(tables.values()))
+        if len(fields) < 2 or number * width > MAX_PROBED or not in_folds:
             return {}
         return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
+
+    def _trained_rows(self, field: str) -> Tensor:
+        """The row that each interaction is trained with, shape ``(n, D)``."""
+        entities, levels = self.objective.entities(field), self.fields[field]
+        folds = self.objective.folds(levels[0][0].assignment.num_folds)
+        rows = []
+        for tables in levels:
+            with tables[0].assignment.without(folds):
+                rows.append(shared_rows(tables)[tables[0].assignment(entities)])
+        return torch.stack(rows).sum(dim=0)
 
     def _grows(self, field: str) -> bool:
         """Whether splits of ``field`` are still tried: not after an epoch in which none paid."""
@@ -316,6 +332,14 @@ def _by_level(
     ):
         raise ValueError(f"the tables of field {field} must share one ClusterAssignment object for each level")
     return [list(level) for level in zip(*split)]
+
+
+def _follow(seen: dict[str, Probe], moved: str, steps: Tensor) -> None:
+    """Let the probes of the other fields know, to first order, that field ``moved`` took ``steps`` ``(n, D)``."""
+    change = (seen[moved].jacobian * steps).sum(dim=1)
+    for name, probe in seen.items():
+        if name != moved:
+            seen[name] = probe._replace(outputs=probe.outputs + change)
 
 
 def _has_choice(tables: Sequence[ClusteredEmbedding]) -> bool:

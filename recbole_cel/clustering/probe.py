@@ -44,6 +44,14 @@ def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chu
     return probe_several(objective, [tables], chunk.interactions)[0]
 
 
+def probe_chunk(
+    objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk, max_interactions: int
+) -> Probe:
+    """As :func:`probe`, with at most ``max_interactions`` in one pass."""
+    pieces = [probe(objective, tables, piece) for piece in chunk.pieces(max_interactions)]
+    return Probe(*(torch.cat(values) for values in zip(*pieces)))
+
+
 def probe_several(
     objective: Objective, fields: Sequence[Sequence[ClusteredEmbedding]], interactions: Tensor
 ) -> list[Probe]:

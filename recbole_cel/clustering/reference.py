@@ -6,8 +6,10 @@ The fast implementations in ``split.py`` and ``reassignment.py`` are tested to a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,9 @@ from torch import Tensor
 from ..embedding.clustered import ClusteredEmbedding
 from .cross_fitting import CALIBRATION_GAIN, EVIDENCE
 from .gpca import RELATIVE_VARIANCE
-from .objective import Objective
+from .objective import Objective, loss_slope
+from .probe import shared_rows
+from .quadratic import MIN_REACH
 from .reassignment import ROUNDING, SCREENING
 
 
@@ -59,6 +63,7 @@ def reference_split(
     criterion: str = "interactions",
     threshold: str = "zero",
     max_splits: int = 0,
+    levels: Sequence[Sequence[ClusteredEmbedding]] = (),
 ) -> None:
     """Split the clusters of ``tables`` in place. ``entity_of`` has shape ``(n,)``: each interaction's entity."""
     assignment = tables[0].assignment
@@ -70,13 +75,9 @@ def reference_split(
         if len(active) < 2:
             continue
         counts = [int((entity_of == e).sum()) for e in active]
-        gradient_of, loss = {}, 0.0
-        for e in active:
-            interactions = (entity_of == e).nonzero().squeeze(1)
-            loss += float(own_gradient(objective, tables, interactions)[1])
-            with as_view([tables], e, -1):
-                gradient_of[e], _ = own_gradient(objective, tables, interactions)
-        gradients = torch.stack([gradient_of[e] for e in active])
+        expansions = {e: Expansion(objective, levels or [tables], entity_of, e) for e in active}
+        loss = sum(float(expansion.losses.sum()) for expansion in expansions.values())
+        gradients = torch.stack([expansions[e].gradient(-1) for e in active])
 
         centred = gradients - gradients.mean(dim=0)
         variances, vectors = torch.linalg.eigh(centred.T @ centred / len(active))
@@ -117,12 +118,17 @@ def reference_split(
         told = assignment.views(torch.tensor(active))
         share = 1.0 - 1.0 / assignment.num_folds
         for row, e in enumerate(active):
-            for view, interactions in enumerate(interactions_of_views(objective, tables, entity_of, e)[:-1]):
-                if len(interactions) and int(told[row, view]) == cluster:
-                    with as_view([tables], e, view):
-                        gradient, _ = own_gradient(objective, tables, interactions)
-                    if (float((gradient - share * mean) @ direction) > share * cut) != (movers is stay):
-                        moving_views.append((cluster, e, view))
+            for view in range(assignment.num_folds if assignment.num_folds > 1 else 0):
+                expansion = expansions[e]
+                if not expansion.inside(view).any() or int(told[row, view]) != cluster:
+                    continue
+                if expansion.inside(view).all():  # no interaction is trained with this view
+                    moves = e in movers
+                else:
+                    projection = float((expansion.gradient(view) - share * mean) @ direction)
+                    moves = (projection > share * cut) != (movers is stay)
+                if moves:
+                    moving_views.append((cluster, e, view))
         moving_views += [(cluster, e, told.shape[1] - 1) for e in movers]
         proposals.append((-score, cluster))
 
@@ -194,27 +200,77 @@ def reference_reassign(
     assignment.move(torch.arange(len(targets)), targets)
 
 
-def interactions_of_views(
-    objective: Objective, tables: Sequence[ClusteredEmbedding], entity_of: Tensor, entity: int
-) -> list[Tensor]:
-    """The entity's interactions outside of each fold, and last all of them; without folds, only these."""
-    folds = tables[0].assignment.num_folds
-    everything = (entity_of == entity).nonzero().squeeze(1)
-    if folds == 1:
-        return [everything]
-    fold = objective.folds(folds)[everything]
-    return [*(everything[fold != left_out] for left_out in range(folds)), everything]
+class Expansion:
+    """The losses of one entity's interactions to second order in the entity's row.
 
+    Args:
+        objective: the training loss.
+        levels: all levels of the field's embedding.
+        entity_of: shape ``(n,)``, each interaction's entity.
+        entity: the entity.
 
-@contextmanager
-def as_view(levels: Sequence[Sequence[ClusteredEmbedding]], entity: int, view: int) -> Iterator[None]:
-    """Within the block, all interactions of the entity look up what one of its views is assigned."""
-    one = torch.tensor([entity])
-    with ExitStack() as stack:
-        for tables in levels:
-            assignment = tables[0].assignment
-            stack.enter_context(assignment.provisionally(one, assignment.views(one)[:, view]))
-        yield
+    Attributes:
+        losses: shape ``(B,)``, of its interactions.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        levels: Sequence[Sequence[ClusteredEmbedding]],
+        entity_of: Tensor,
+        entity: int,
+    ) -> None:
+        interactions = (entity_of == entity).nonzero().squeeze(1)
+        self._levels, self._entity = levels, entity
+        folds = levels[0][0].assignment.num_folds
+        self._fold = objective.folds(folds)[interactions] if folds > 1 else torch.full_like(interactions, -1)
+        targets = objective.targets(interactions)
+        outputs, self._jacobian = first_order(objective, levels[0], interactions)
+        self.losses = objective.loss(outputs, targets).double()
+        self._objective, self._outputs, self._targets = objective, outputs, targets
+        self._trained = torch.stack([self.row(int(view)) for view in self._fold])
+        self._first_rows = {view: self.row(view) for view in range(-1, folds)}
+
+    @cached_property
+    def _bends(self) -> Tensor:
+        """Second derivative of each loss by its output, a mean as far as the rows reach."""
+        rows = [shared_rows(level)[level[0].assignment.members > 0] for level in self._levels]
+        centre_row = torch.stack([of_level.mean(dim=0) for of_level in rows]).sum(dim=0)
+        bends = []
+        for output, target, derivative, row in zip(self._outputs, self._targets, self._jacobian, self._trained):
+            variance = sum(float((of_level @ derivative).var(unbiased=False)) for of_level in rows)
+            reach = max(MIN_REACH, math.sqrt(variance))
+            centre = output + derivative @ (centre_row - row)
+            above, below = (loss_slope(self._objective, centre + step, target) for step in (reach, -reach))
+            bends.append((above - below) / (2 * reach))
+        return torch.stack(bends)
+
+    def row(self, view: int) -> Tensor:
+        """The row of one of the entity's views."""
+        parts = []
+        for tables in self._levels:
+            cluster = tables[0].assignment.views(torch.tensor([self._entity]))[0, view]
+            parts.append(shared_rows(tables)[cluster])
+        return torch.stack(parts).sum(dim=0)
+
+    def inside(self, view: int) -> Tensor:
+        """Which interactions are in the view, bool, shape ``(B,)``."""
+        return (self._fold != view) | (view == -1)
+
+    def slopes(self, view: int) -> Tensor:
+        """Derivative of each loss by its output, where the entity had the view's row at first, shape ``(B,)``."""
+        outputs = self._outputs + ((self._first_rows[view] - self._trained) * self._jacobian).sum(dim=1)
+        return loss_slope(self._objective, outputs, self._targets)
+
+    def gradient(self, view: int) -> Tensor:
+        """Gradient of the view's summed loss by its row."""
+        slopes = self.slopes(view) * self.inside(view)
+        return (slopes.unsqueeze(1) * self._jacobian).double().sum(dim=0)
+
+    def losses_with(self, view: int, row: Tensor) -> Tensor:
+        """Loss of each interaction with this row in place of the view's, up to a constant, shape ``(B,)``."""
+        steps = self._jacobian @ (row - self._first_rows[view])
+        return self.slopes(view) * steps + self._bends * steps.square() / 2
 
 
 def reference_reassign_cross_fitted(
@@ -225,42 +281,60 @@ def reference_reassign_cross_fitted(
     prior: float = 0.0,
     calibration: bool = True,
 ) -> None:
-    """Choose the cluster of every view of every entity, in place; for models that are linear in the row."""
+    """Choose the cluster of every view of every entity, in place.
+
+    A view that leaves nothing out has the clusters of the view with everything.
+    """
     folds = levels[0][0].assignment.num_folds
+    expansions = {e: Expansion(objective, levels, entity_of, e) for e in entity_of.unique().tolist()}
     for tables in levels:
         assignment = tables[0].assignment
+        weight = shared_rows(tables)
         alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
         size = assignment.num_entities + len(alive)
         price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
         told = assignment.views(torch.arange(assignment.num_entities))
         preferred: dict[tuple[int, int], tuple[int, int]] = {}
         left_out: dict[tuple[int, tuple[int, int]], Tensor] = {}
-        for entity in range(assignment.num_entities):
-            one = torch.tensor([entity])
-            of_views = interactions_of_views(objective, tables, entity_of, entity)
-            for view, interactions in enumerate(of_views):
-                losses = {}
-                for k in alive:
-                    with as_view(levels, entity, view), assignment.provisionally(one, torch.tensor([k])):
-                        outputs = objective.outputs(of_views[-1]).detach()
-                    losses[k] = objective.loss(outputs, objective.targets(of_views[-1]))
-                inside = torch.isin(of_views[-1], interactions)
+        for entity, expansion in expansions.items():
+            for view in range(folds + 1):
+                inside = expansion.inside(view if view < folds else -1)
+                if view < folds and inside.all():
+                    continue
+                current = int(told[entity, view])
+                base = expansion.row(view if view < folds else -1) - weight[current]
+                losses = {
+                    k: expansion.losses_with(view if view < folds else -1, base + weight[k]).double()
+                    for k in alive
+                }
                 score = {k: float(losses[k][inside].sum()) + price[k] for k in alive}
-                score[int(told[entity, view])] -= gain
-                best = min(alive, key=lambda k: (score[k], k)) if len(interactions) else alive[0]
-                kind = sum(len(interactions) >= edge for edge in EVIDENCE)
+                score[current] -= gain
+                best = min(alive, key=lambda k: (score[k], k)) if inside.any() else alive[0]
+                kind = sum(int(inside.sum()) >= edge for edge in EVIDENCE)
                 preferred[entity, view] = (kind, best)
                 if view < folds:
-                    outside = torch.stack([losses[k][~inside].double().sum() for k in alive])
+                    outside = torch.stack([losses[k][~inside].sum() for k in alive])
                     group = (view, (kind, best))
                     left_out[group] = left_out.get(group, 0.0) + outside
+
+        def chosen(view: int, kind: int, best: int, alive: list[int] = alive, left_out: Any = left_out) -> int:
+            groups = [(fold, (kind, best)) for fold in range(folds) if fold != view]
+            total = sum((left_out[g] for g in groups if g in left_out), torch.zeros(len(alive)))
+            better = float(total[alive.index(best)] - total.min()) > CALIBRATION_GAIN
+            return alive[int(total.argmin())] if better else best
+
+        decided = {}
         for (entity, view), (kind, best) in preferred.items():
             if calibration:
-                groups = [(fold, (kind, best)) for fold in range(folds) if fold != view]
-                total = sum((left_out[g] for g in groups if g in left_out), torch.zeros(len(alive)))
-                if float(total[alive.index(best)] - total.min()) > CALIBRATION_GAIN:
-                    best = alive[int(total.argmin())]
-            elif kind == 0:
+                decided[entity, view] = chosen(view, kind, best)
+            elif kind > 0:
+                decided[entity, view] = best
+        for entity in range(assignment.num_entities):
+            if entity not in expansions:
+                if calibration:
+                    told[entity] = chosen(folds, 0, alive[0])
                 continue
-            told[entity, view] = best
+            for view in range(folds + 1):
+                followed = (entity, view) if (entity, view) in preferred else (entity, folds)
+                told[entity, view] = decided.get(followed, told[entity, view])
         assignment.move(torch.arange(len(told)), told)

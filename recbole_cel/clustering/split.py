@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..embedding.assignment import ClusterAssignment
 from ..embedding.clustered import ClusteredEmbedding
-from .cross_fitting import ViewProbe
+from .cross_fitting import Views
 from .gpca import Cuts, fit_cuts
-from .grouping import InteractionsByEntity, views
+from .grouping import InteractionsByEntity
 from .objective import Objective, loss_slope
-from .probe import Probe, probe
+from .probe import Probe, probe_chunk
 from .reassignment import Level
-from .split_gain import SplitGain, pulls
+from .split_gain import SplitGain
 
 # Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers (float64) in the
 # gradients and in the covariances held at once. A cluster with more members than fit finds its cut from a random
@@ -30,7 +30,7 @@ class Proposal(NamedTuple):
 
     Attributes:
         beyond: shape ``(N, V)``, bool, entities beyond their cluster's cut, by each view of their interactions
-            (without each fold, and with all).
+            (without each fold, and with all; with all, too, where there are none in the fold).
         evident: shape ``(N, V)``, bool, entities with interactions in the view.
         interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
         loss: shape ``(K,)``, summed training loss of these.
@@ -47,12 +47,23 @@ class Proposal(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Entities with the gradients of their losses by their own rows, by view ``(E, V, D)`` and, if the gain is
-    asked for, by fold ``(E, F, D)``, and the numbers of their interactions by fold ``(E, F)``.
+    """What cuts some entities, by all of their interactions and without each cell of them.
+
+    Attributes:
+        entities: shape ``(E,)``.
+        gradients: shape ``(E, D)``, float64, gradient of each entity's loss by its own row.
+        owner: shape ``(C,)``, entity of each cell.
+        fold: shape ``(C,)``, fold of each cell.
+        held_out: shape ``(C, D)``, float64, gradient of the owner's loss without the cell; with one fold, with it.
+        pull: shape ``(C, D)``, float64, gradient of the cell's loss.
+        counts: shape ``(C,)``, interactions of each cell.
     """
 
     entities: Tensor
     gradients: Tensor
+    owner: Tensor
+    fold: Tensor
+    held_out: Tensor
     pull: Tensor
     counts: Tensor
 
@@ -98,7 +109,8 @@ def propose_split(
     max_members = max_members or max(2, MAX_NUMBERS // (width * num_views))
     max_clusters = max(1, MAX_NUMBERS // width**2)
     beyond = torch.zeros(assignment.num_entities, num_views, dtype=torch.bool, device=index.counts.device)
-    evident = torch.zeros_like(beyond)
+    evident = (index.counts > 0).unsqueeze(1).repeat(1, num_views)
+    share = 1.0 - 1.0 / index.num_folds if num_views > 1 else 1.0
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
@@ -108,47 +120,48 @@ def propose_split(
 
     def gradients_of(entities: Tensor) -> Iterator[Gradients]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
-            pull = loss.new_zeros(len(chunk.entities), chunk.num_folds if weigh else 0, width)
-            gradients = loss.new_zeros(len(chunk.entities), num_views, width)
-            losses = loss.new_zeros(len(chunk.entities))
-            for piece in chunk.pieces(MAX_INTERACTIONS):
-                if seen_before is None:
-                    seen = probe(objective, tables, piece)
-                else:
-                    seen = seen_before.of(piece.interactions)
-                if num_views > 1:
-                    gradients += ViewProbe(objective, at, piece, seen).gradients()
-                else:
-                    slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
-                    gradients += piece.sum_by_entity((slope * seen.jacobian).double()).unsqueeze(1)
-                if scales is not None:
-                    scales.see(objective, piece, seen)
-                    pull += pulls(objective, piece, seen)
-                losses += piece.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
+            if seen_before is None:
+                seen = probe_chunk(objective, tables, chunk, MAX_INTERACTIONS)
+            else:
+                seen = seen_before.of(chunk.interactions)
+            owner, counts = chunk.entities[chunk.cell_owner], chunk.cell_sizes()
+            slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
+            held_out = pull = chunk.sum_by_cell((slope * seen.jacobian).double())
+            if num_views > 1:
+                views = Views(objective, at, chunk, seen)
+                held_out, gradients = views.gradients.double().split([len(owner), len(chunk.entities)])
+                evident[owner, chunk.cell_fold] = views.evidence[: len(owner)] > 0
+            else:
+                gradients = chunk.sum_by_entity((slope * seen.jacobian).double())
+            if scales is not None:
+                scales.see(objective, chunk, seen)
+            losses = chunk.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
-            norm.index_add_(0, clusters, gradients[:, -1].norm(dim=1))
+            norm.index_add_(0, clusters, gradients.norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
-            counts = chunk.sum_by_fold(torch.ones_like(chunk.owner))
-            evident[chunk.entities] = views(counts) > 0
             advance(len(chunk.interactions))
-            yield Gradients(chunk.entities, gradients, pull, counts)
+            yield Gradients(chunk.entities, gradients, owner, chunk.cell_fold, held_out, pull, counts)
 
-    def put(found: Gradients, cuts: Cuts, groups: Tensor) -> None:
-        for view in range(num_views):
-            share = 1.0 if view == num_views - 1 else 1.0 - 1.0 / index.num_folds
-            beyond[found.entities, view] = cuts.beyond(found.gradients[:, view], groups, share)
+    def put(found: Gradients, cuts: Cuts, of_cluster: Tensor) -> None:
+        everything = cuts.beyond(found.gradients, of_cluster[assignment(found.entities)])
+        beyond[found.entities] = everything.unsqueeze(1)
+        of_cell = of_cluster[assignment(found.owner)]
+        side = cuts.beyond(found.held_out, of_cell, share)
+        beyond[found.owner, found.fold] = side
         if scales is not None:
-            scales.cut(found.entities, found.counts, found.pull, beyond[found.entities], cuts, groups)
+            scales.cut(found.owner, found.fold, found.counts, found.pull, side, cuts.direction[of_cell])
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
         cutting = Gradients(*(torch.cat(parts) for parts in zip(*gradients_of(members[:sample]))))
         present, groups = assignment(cutting.entities).unique_consecutive(return_inverse=True)
+        of_cluster = torch.zeros_like(assignment.members)
+        of_cluster[present] = torch.arange(len(present), device=present.device)
         counts = index.counts[cutting.entities]
-        cuts = fit_cuts(cutting.gradients[:, -1], counts, groups, len(present), threshold)
-        put(cutting, cuts, groups)
+        cuts = fit_cuts(cutting.gradients, counts, groups, len(present), threshold)
+        put(cutting, cuts, of_cluster)
         for rest in gradients_of(members[sample:]):
-            put(rest, cuts, torch.zeros_like(rest.entities))
+            put(rest, cuts, of_cluster)
     return Proposal(beyond, evident, interactions, loss, norm, None if scales is None else scales.gains())
 
 

@@ -13,16 +13,9 @@ import torch
 from torch import Tensor
 
 from ..embedding.assignment import ClusterAssignment
-from .gpca import Cuts
 from .grouping import Chunk
-from .objective import Objective, loss_curvature, loss_slope
+from .objective import Objective, loss_curvature
 from .probe import Probe
-
-
-def pulls(objective: Objective, chunk: Chunk, seen: Probe) -> Tensor:
-    """Gradient of the loss of each entity's interactions by its row, by fold, shape ``(E, F, D)``, float64."""
-    slope = loss_slope(objective, seen.outputs, seen.targets)
-    return chunk.sum_by_fold((slope.unsqueeze(1) * seen.jacobian).double())
 
 
 class SplitGain:
@@ -45,7 +38,7 @@ class SplitGain:
     def see(self, objective: Objective, chunk: Chunk, seen: Probe) -> None:
         """Take the curvatures of some interactions."""
         # One fold is enough for a mean; without folds there is but one.
-        some = chunk.fold == 0
+        some = chunk.cell_fold[chunk.cell] == 0
         clusters, jacobian = self._assignment(chunk.entities)[chunk.owner][some], seen.jacobian[some]
         curvature = loss_curvature(objective, seen.outputs[some], seen.targets[some])
         products = (curvature.unsqueeze(1) * jacobian).unsqueeze(2) * jacobian.unsqueeze(1)
@@ -53,31 +46,24 @@ class SplitGain:
         self._seen += torch.bincount(clusters, minlength=len(self._seen))
 
     def cut(
-        self,
-        entities: Tensor,
-        interactions: Tensor,
-        pull: Tensor,
-        beyond: Tensor,
-        cuts: Cuts,
-        groups: Tensor,
+        self, owner: Tensor, fold: Tensor, interactions: Tensor, pull: Tensor, beyond: Tensor, direction: Tensor
     ) -> None:
-        """Take the entities of some cuts.
+        """Take some cells, each with the side that its owner is on without it.
 
         Args:
-            entities: shape ``(E,)``.
-            interactions: shape ``(E, F)``, their numbers by fold.
-            pull: shape ``(E, F, D)``, from :func:`pulls`.
-            beyond: shape ``(E, V)``, side of each view.
-            cuts: of the clusters.
-            groups: shape ``(E,)``, cut of each entity.
+            owner: shape ``(C,)``, entity of each cell.
+            fold: shape ``(C,)``, fold of each cell.
+            interactions: shape ``(C,)``, their numbers.
+            pull: shape ``(C, D)``, gradient of the cell's loss by its row.
+            beyond: shape ``(C,)``, bool.
+            direction: shape ``(C, D)``, of the cut of the owner's cluster.
         """
-        clusters = self._assignment(entities)
-        self._direction[clusters] = cuts.direction[groups]
-        along = (pull * cuts.direction[groups].unsqueeze(1)).sum(dim=2)
-        folds = interactions.shape[1]
+        clusters = self._assignment(owner)
+        self._direction[clusters] = direction
+        along = (pull * direction).sum(dim=1)
         # What is assigned elsewhere without a fold does not look this cluster up.
-        here = self._assignment.views(entities)[:, :folds] == clusters.unsqueeze(1)
-        cell = (2 * clusters.unsqueeze(1) + ~beyond[:, :folds])[here]
+        here = self._assignment.views(owner).gather(1, fold.unsqueeze(1)).squeeze(1) == clusters
+        cell = (2 * clusters + ~beyond)[here]
         self._pull.view(-1).index_add_(0, cell, along[here])
         self._interactions.view(-1).index_add_(0, cell, interactions[here].double())
 

@@ -10,9 +10,12 @@ from recbole_cel.clustering import (
     SettingError,
     cross_fitting,
     reference,
+    squared_error,
 )
-from recbole_cel.clustering.cross_fitting import reassign_cross_fitted
+from recbole_cel.clustering.cross_fitting import Views, reassign_cross_fitted
 from recbole_cel.clustering.grouping import InteractionsByEntity
+from recbole_cel.clustering.probe import probe_chunk
+from recbole_cel.clustering.reassignment import Level
 from recbole_cel.clustering.reference import reference_reassign_cross_fitted, reference_split
 from recbole_cel.clustering.split import apply_split, propose_split
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
@@ -123,11 +126,12 @@ def test_reassignment_with_folds_equals_the_reference(gain, prior, calibration, 
     assert compared > 0
 
 
-def test_calibration_sends_idle_entities_where_those_without_evidence_do_best():
+def test_calibration_sends_idle_entities_where_those_without_evidence_do_best(monkeypatch):
+    monkeypatch.setattr(cross_fitting, "CALIBRATION_GAIN", 1.0)
     problem = twins(0, 1, start=5, idle=9, n=60)[0]  # many users have one interaction, thus a view of none
     with torch.no_grad():  # all labels are 1, and cluster 3 says so
         problem.labels.fill_(1.0)
-        problem.model.user_bias.weight[3] = 9.0
+        problem.model.user_bias.weight[3] = 2.0
     generator = torch.Generator().manual_seed(0)
     reassign_cross_fitted(problem.objective, problem.levels, problem.index, 0.0, generator)
     assert (all_views(problem)[:9] == 3).all()
@@ -246,3 +250,53 @@ def test_reassignment_without_any_interaction_moves_nothing(calibration):
     done = reassign_cross_fitted(problem.objective, problem.levels, index, 0.0, generator, calibration=calibration)
     assert done == (0, 0.0, 0.0)
     assert torch.equal(all_views(problem), before)
+
+
+def test_losses_of_views_are_exact_for_a_squared_error():
+    problem = twins(0, 2, start=5)[0]
+    problem.objective = ModuleObjective(
+        problem.model, ["user", "item"], [problem.users, problem.items], problem.labels, squared_error
+    )
+    at = [Level(tables) for tables in problem.levels]
+    (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
+    views = Views(problem.objective, at, chunk, probe_chunk(problem.objective, problem.tables, chunk, 100))
+    current = at[1].column[views.assigned(at[1])]
+    inside, left_out = views.losses(at[1], current)
+    for number in range(0, len(views.owner), 7):
+        one, view = chunk.entities[views.owner[number]].view(1), int(views.fold[number])
+        of_entity = (problem.users == one).nonzero().squeeze(1)
+        outside = problem.objective.folds(3)[of_entity] == view
+        first, second = (level.assignment for level in at)
+        found = []
+        for cluster in torch.arange(5).split(1):
+            with first.provisionally(one, first.views(one)[:, view]), second.provisionally(one, cluster):
+                outputs = problem.objective.outputs(of_entity).detach()
+            found.append(problem.objective.loss(outputs, problem.objective.targets(of_entity)))
+        found = torch.stack(found)
+        expected = found[:, ~outside].sum(dim=1)
+        assert torch.allclose(inside[number] - inside[number, 0], expected - expected[0], atol=1e-3)
+        if number < len(left_out):
+            expected = found[:, outside].sum(dim=1)
+            assert torch.allclose(left_out[number] - left_out[number, 0], expected - expected[0], atol=1e-3)
+
+
+def test_fields_that_share_a_probe_know_of_each_others_moves():
+    problem = twins(0, 1, start=5)[0]
+    fields = {"user": problem.tables, "item": [problem.model.item]}
+    everything = torch.arange(400)
+    losses = []
+
+    def after(event):
+        outputs = problem.objective.outputs(everything).detach()
+        losses.append(float(problem.objective.loss(outputs, problem.labels).mean()))
+
+    settings = ClusterSettings(folds=3, reassign_interval=1, reassign_gain=0.0, split_interval=9)
+    runs = []
+    run = problem.objective.outputs
+    problem.objective.outputs = lambda rows: (runs.append(len(rows)), run(rows))[1]
+    clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1, on_event=after)
+    user, item = clusters.step()
+    assert user.moved > 0 and item.moved > 0
+    assert user.loss_after == pytest.approx(losses[0], rel=1e-4)
+    assert item.loss_before == pytest.approx(losses[0], rel=1e-4)
+    assert sum(runs) == 400 + 2 * 400  # one probe, and the two measurements of this test
