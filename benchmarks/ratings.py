@@ -29,7 +29,7 @@ from tabulate import tabulate
 from recbole_cel.config import Config, literal
 from recbole_cel.quick_start import run_recbole_cel
 
-STRENGTHS = [3.0, 5.0, 10.0, 20.0]
+STRENGTHS = [5.0, 10.0, 20.0, 40.0, 80.0]
 Scores = tuple[float, float]
 """RMSE on validation and on test."""
 

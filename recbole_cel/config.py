@@ -144,9 +144,6 @@ class Config(RecBoleConfig):
         if strategy is None:
             return
         self.internal_config_dict["embedding_strategy"] = strategy.name
-        if self.external_config_dict.get(f"{PREFIX}compression_ratio") is not None:
-            # A ratio asked for replaces the number of clusters that the properties suggest.
-            self.internal_config_dict.pop(f"{PREFIX}max_clusters", None)
 
 
 def literal(text: str) -> Any:

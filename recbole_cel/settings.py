@@ -10,7 +10,11 @@ from typing import Any, Union
 from .clustering.settings import ClusterSettings, SettingError, is_bool, is_int, is_number, option
 
 PREFIX = "cel_"
-DEFAULT_MAX_CLUSTERS = 64
+AUTO = "auto"
+# Rows per field with ``auto``: no more than this, nor than one for so many ids, which keeps the tables small. How
+# many of them are used is up to the test of each split.
+AUTO_MAX_CLUSTERS = 256
+AUTO_IDS_PER_ROW = 20
 # Options that mean something for every model, whatever its tables.
 RUN_OPTIONS = {"activity_edges", "checkpoint_interval", "resume"}
 
@@ -22,7 +26,7 @@ def _is_field_list(value: object) -> bool:
 def _is_cluster_number(value: object) -> bool:
     if isinstance(value, dict):
         return len(value) > 0 and all(isinstance(k, str) and is_int(v, 1) for k, v in value.items())
-    return is_int(value, 1)
+    return value == AUTO or is_int(value, 1)
 
 
 def _are_edges(value: object) -> bool:
@@ -49,12 +53,12 @@ class CELSettings(ClusterSettings):
         "a list of field names, such as ['user_id','item_id']",
         lambda v: v is None or _is_field_list(v),
     )
-    max_clusters: Union[int, dict[str, int], None] = option(
-        None,
-        f"largest number of clusters, one for every field or one per field ({DEFAULT_MAX_CLUSTERS} if "
-        "cel_compression_ratio is not set either)",
-        "an integer >= 1, or one per field such as {'user_id':64,'item_id':32}",
-        lambda v: v is None or _is_cluster_number(v),
+    max_clusters: Union[int, str, dict[str, int]] = option(
+        AUTO,
+        "largest number of clusters, one for every field or one per field; auto leaves it to cel_split_gain, with "
+        f"at most {AUTO_MAX_CLUSTERS} and one for {AUTO_IDS_PER_ROW} ids",
+        "an integer >= 1, one per field such as {'user_id':64,'item_id':32}, or auto",
+        _is_cluster_number,
     )
     compression_ratio: Union[float, None] = option(
         None,
@@ -95,7 +99,7 @@ class CELSettings(ClusterSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_clusters is not None and self.compression_ratio is not None:
+        if self.max_clusters != AUTO and self.compression_ratio is not None:
             raise SettingError("compression_ratio", "and cel_max_clusters exclude each other; set one of them")
         if isinstance(self.max_clusters, dict) and self.fields is not None:
             check_fields("max_clusters", self.max_clusters, self.fields)
@@ -129,7 +133,13 @@ class CELSettings(ClusterSettings):
         if self.compression_ratio is not None:
             ratio = self.compression_ratio
             return {name: max(1, int(number / ratio)) for name, number in num_entities.items()}
-        wanted = self.max_clusters or DEFAULT_MAX_CLUSTERS
+        if isinstance(self.max_clusters, str):
+            shares = {name: number // AUTO_IDS_PER_ROW for name, number in num_entities.items()}
+            return {
+                name: max(1, self.initial_clusters, min(AUTO_MAX_CLUSTERS, share))
+                for name, share in shares.items()
+            }
+        wanted = self.max_clusters
         if isinstance(wanted, int):
             wanted = dict.fromkeys(num_entities, wanted)
         for name in num_entities:

@@ -288,9 +288,9 @@ class ClusterOptimiser:
         return torch.stack(rows).sum(dim=0)
 
     def _grows(self, field: str) -> bool:
-        """Whether splits of ``field`` are still tried: not after an epoch in which none paid."""
+        """Whether splits of ``field`` are still tried: not after an epoch, and three tries, of which none paid."""
         waited = self.steps - self._last_split[field]
-        paid = not self.settings.split_gain or waited <= self._epoch
+        paid = not self.settings.split_gain or waited <= max(self._epoch, 3 * self._split_every)
         return paid and any(map(_has_free_cluster, self.fields[field]))
 
     def _num_clusters(self, field: str) -> int:

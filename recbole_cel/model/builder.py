@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from typing import Any
 
@@ -67,25 +67,32 @@ class StrategyRecommender(AbstractRecommender):
     @contextmanager
     def cross_fitted(self, interaction: Any) -> Iterator[None]:
         """Within the block, ``interaction`` looks up what was assigned without its folds."""
-        assignments = {module for module in self.modules() if isinstance(module, ClusterAssignment)}
-        with cross_fitted(assignments, [interaction[name] for name in self.fold_fields]):
+        with cross_fitted(self._assignments, [interaction[name] for name in self.fold_fields]):
             yield
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The model's loss, plus the pulls of own rows (once they are trained) and of shared rows, if wanted."""
         with self.cross_fitted(interaction):
             loss: Tensor = super().calculate_loss(interaction)
-        for strategy in self.embedding_strategies.values():
-            for module in chain.from_iterable(table.modules() for table in strategy.tables):
-                if not isinstance(module, ClusteredEmbedding):
-                    continue
-                if module.personalised:
-                    weight = self.settings.personalisation_lambda / self._num_interactions
-                    loss = loss + weight * module.personalisation_penalty()
-                if self.settings.super_clusters:
-                    weight = self.settings.super_cluster_weight / self._num_interactions
-                    loss = loss + weight * hierarchy_penalty(module, self.settings.super_clusters)
+        for table in self._clustered:
+            if table.personalised:
+                weight = self.settings.personalisation_lambda / self._num_interactions
+                loss = loss + weight * table.personalisation_penalty()
+            if self.settings.super_clusters:
+                weight = self.settings.super_cluster_weight / self._num_interactions
+                loss = loss + weight * hierarchy_penalty(table, self.settings.super_clusters)
         return loss
+
+    # Walking through all modules at each batch would cost more than some of the batch's work.
+    @cached_property
+    def _clustered(self) -> list[ClusteredEmbedding]:
+        tables = chain.from_iterable(strategy.tables for strategy in self.embedding_strategies.values())
+        modules = chain.from_iterable(table.modules() for table in tables)
+        return [module for module in modules if isinstance(module, ClusteredEmbedding)]
+
+    @cached_property
+    def _assignments(self) -> set[ClusterAssignment]:
+        return {module for module in self.modules() if isinstance(module, ClusterAssignment)}
 
 
 def clustered_fields(settings: CELSettings, config: Any) -> list[str]:

@@ -9,9 +9,8 @@ from recbole_cel.clustering.optimiser_state import copy_row_state
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_planted_clusters_are_recovered(seed):
-    """Labels depend on one of 8 user clusters and one of 8 item clusters alone."""
+def planted_and_found(seed, rows, folds=1, **settings):
+    """Labels depend on one of 8 user clusters and one of 8 item clusters alone; gives these, and what is found."""
     people, n, planted = 300, 30_000, 8
     generator = torch.Generator().manual_seed(seed)
     user_cluster = torch.randperm(people, generator=generator) % planted
@@ -21,31 +20,43 @@ def test_planted_clusters_are_recovered(seed):
     items = torch.randint(0, people, (n,), generator=generator)
     labels = torch.bernoulli(torch.sigmoid(taste[user_cluster[users], item_cluster[items]]), generator=generator)
     torch.manual_seed(seed)
-    model = Factorisation(people, people, planted, dim=8)
+    model = Factorisation(people, people, rows, dim=8, folds=folds)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    objective = ModuleObjective(model, ["user", "item"], [users, items], labels)
     clusters = ClusterOptimiser(
         {"user": model.user_tables, "item": [model.item]},
-        ModuleObjective(model, ["user", "item"], [users, items], labels),
-        ClusterSettings(split_interval=1, split_count=1, reassign_interval=0.5, reassign_gain=0.0),
+        objective,
+        ClusterSettings(split_interval=1, split_count=1, reassign_interval=0.5, folds=folds, **settings),
         steps_per_epoch=n // 1000,
         optimiser=optimiser,
     )
     for _ in range(30):
         for batch in torch.randperm(n, generator=generator).split(1000):
             optimiser.zero_grad()
-            outputs = model(users[batch], items[batch])
+            outputs = objective.training_outputs(users[batch], items[batch])
             nn.functional.binary_cross_entropy_with_logits(outputs, labels[batch]).backward()
             optimiser.step()
             clusters.step()
-    assert adjusted_rand_score(user_cluster, model.user.assignment.clusters) >= 0.95
-    assert adjusted_rand_score(item_cluster, model.item.assignment.clusters) >= 0.95
+    return (user_cluster, model.user.assignment), (item_cluster, model.item.assignment)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_planted_clusters_are_recovered(seed):
+    for planted, found in planted_and_found(seed, rows=8, reassign_gain=0.0, split_gain=0.0):
+        assert adjusted_rand_score(planted, found.clusters) >= 0.95
+
+
+def test_about_as_many_clusters_grow_as_were_planted():
+    for planted, found in planted_and_found(0, rows=32, folds=4):
+        assert 8 <= found.num_clusters <= 12
+        assert adjusted_rand_score(planted, found.clusters) >= 0.9
 
 
 def make(problem, optimiser=None, steps_per_epoch=4, seed=0, **settings):
     return ClusterOptimiser(
         {"user": problem.tables, "item": [problem.model.item]},
         problem.objective,
-        ClusterSettings(**settings),
+        ClusterSettings(**{"split_gain": 0.0, **settings}),
         steps_per_epoch=steps_per_epoch,
         optimiser=optimiser,
         seed=seed,

@@ -30,4 +30,5 @@ def options(tiny, tmp_path, monkeypatch):
         "state": "WARNING",
         "cel_max_clusters": 4,
         "cel_levels": 1,
+        "cel_split_gain": 0.0,
     }

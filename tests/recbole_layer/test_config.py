@@ -89,7 +89,7 @@ def test_models_that_are_not_context_aware_take_no_strategy():
 def test_two_ways_to_set_the_size_exclude_each_other():
     with pytest.raises(SettingError, match="cel_compression_ratio and cel_max_clusters exclude each other"):
         config(cel_max_clusters=3, cel_compression_ratio=20)
-    assert config(cel_compression_ratio=20)["cel_max_clusters"] is None
+    assert config(cel_compression_ratio=20)["cel_max_clusters"] == "auto"
 
 
 def test_properties_come_in_order():
@@ -169,7 +169,9 @@ def test_the_yaml_shows_the_defaults():
 
 def test_rows_of_each_field():
     sizes = {"user_id": 944, "item_id": 1683}
-    assert CELSettings().rows(sizes) == {"user_id": 64, "item_id": 64}
+    assert CELSettings().rows(sizes) == {"user_id": 47, "item_id": 84}
+    assert CELSettings().rows({"user_id": 19, "item_id": 10**6}) == {"user_id": 1, "item_id": 256}
+    assert CELSettings(initial_clusters=3).rows({"user_id": 19}) == {"user_id": 3}
     assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
     assert CELSettings(compression_ratio=20).rows(sizes) == {"user_id": 47, "item_id": 84}
     assert CELSettings(max_clusters={"user_id": 3, "item_id": 4}).rows(sizes) == {"user_id": 3, "item_id": 4}
