@@ -69,7 +69,10 @@ def test_levels_are_reassigned_as_one_after_the_other(mlp, candidates):
 def test_a_level_grows_when_the_one_before_is_grown():
     problem = TwoLevelProblem(0, clusters=4)
     clusters = ClusterOptimiser(
-        {"user": problem.tables}, problem.objective, ClusterSettings(split_count=1, split_gain=0), steps_per_epoch=1
+        {"user": problem.tables},
+        problem.objective,
+        ClusterSettings(split_count=1, split_gain=0),
+        steps_per_epoch=1,
     )
     events = [clusters.split("user") for _ in range(7)]
     assert [event.level for event in events] == [1, 1, 1, 2, 2, 2, 2]
