@@ -21,12 +21,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from cmfrec import CMF
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 from tabulate import tabulate
 
 from recbole_cel.config import Config, literal
+from recbole_cel.experiments.baselines import Biases
+from recbole_cel.experiments.ratings import Ratings
 from recbole_cel.quick_start import run_recbole_cel
 
 STRENGTHS = [5.0, 10.0, 20.0, 40.0, 80.0]
@@ -69,18 +72,11 @@ def rmse(predicted: np.ndarray, part: pd.DataFrame) -> float:
 
 def biases(parts: list[pd.DataFrame], strength: float) -> Scores:
     """Mean rating, user and item biases, by alternating regularised least squares."""
-    train = parts[0]
-    users, items = (train[name].to_numpy() for name in ("UserId", "ItemId"))
-    ratings = train["Rating"].to_numpy(dtype=float)
-    mean = ratings.mean()
-    sizes = [1 + max(part[name].max() for part in parts) for name in ("UserId", "ItemId")]
-    user, item = np.zeros(sizes[0]), np.zeros(sizes[1])
-    for _ in range(20):
-        rest = ratings - mean - item[items]
-        user = np.bincount(users, rest, sizes[0]) / (np.bincount(users, minlength=sizes[0]) + strength)
-        rest = ratings - mean - user[users]
-        item = np.bincount(items, rest, sizes[1]) / (np.bincount(items, minlength=sizes[1]) + strength)
-    valid, test = (rmse(mean + user[part["UserId"]] + item[part["ItemId"]], part) for part in parts[1:])
+    sizes = [1 + max(int(part[name].max()) for part in parts) for name in ("UserId", "ItemId")]
+    columns = [[torch.tensor(part[name].to_numpy()) for name in ("UserId", "ItemId")] for part in parts]
+    values = torch.tensor(parts[0]["Rating"].to_numpy(), dtype=torch.float32)
+    fitted = Biases(Ratings(*columns[0], values, *sizes), strength)
+    valid, test = (rmse(fitted(*ids).numpy(), part) for ids, part in zip(columns[1:], parts[1:]))
     return valid, test
 
 

@@ -28,9 +28,9 @@ EVIDENCE = (1, 2, 3, 5, 9, 17, 33)
 CALIBRATION_GAIN = 10.0
 # Calibration looks at about so many interactions, of entities drawn at random; it bounds memory and time.
 SAMPLE = 1 << 18
-# Bounds of memory: curvatures, in numbers, of the views of one chunk, and of all cells that calibrate.
+# Bounds of memory, in numbers: curvatures of one chunk, and of the cells that calibrate; views have as many.
 MAX_NUMBERS = 1 << 23
-MAX_HELD = 1 << 25
+MAX_HELD = 1 << 24
 
 
 class Views:

@@ -104,3 +104,11 @@ def test_entities_with_more_interactions_than_are_held_at_once(monkeypatch, mlp)
         reference_split(plain.objective, plain.tables, plain.users)
         assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
     assert max(seen) <= 7 < int(fast.index.counts.max())
+
+
+def test_gradients_that_are_not_finite_are_one_clear_error():
+    problem = Problem(0, start=3)
+    with torch.no_grad():
+        problem.model.item.weight.fill_(float("inf"))
+    with pytest.raises(ValueError, match="training has diverged; a lower learning rate"):
+        propose_split(problem.objective, problem.tables, problem.index, "zero", torch.Generator())
