@@ -57,9 +57,7 @@ def fit_cuts(gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups
         ValueError: if a gradient is not finite, as when training diverges.
     """
     if not bool(gradients.isfinite().all()):
-        raise ValueError(
-            "a gradient is not finite: training has diverged; a lower learning rate may help"
-        )
+        raise ValueError("a gradient is not finite: training has diverged; a lower learning rate may help")
     dim = gradients.shape[1]
     sizes = torch.bincount(groups, minlength=num_groups).to(gradients.dtype).unsqueeze(1)
     mean = gradients.new_zeros(num_groups, dim).index_add_(0, groups, gradients) / sizes
