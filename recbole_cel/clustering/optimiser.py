@@ -24,6 +24,9 @@ from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
+# A level is grown when so many of its split events split less than this share of what they could.
+POOR_SPLITS = 3
+ENOUGH_SPLITS = 0.1
 # Numbers in a probe that several fields share.
 MAX_PROBED = 1 << 26
 
@@ -137,8 +140,7 @@ class ClusterOptimiser:
         def in_steps(epochs: float) -> int:
             return max(1, round(epochs * steps_per_epoch))
 
-        self._epoch = in_steps(1.0)
-        self._last_split = dict.fromkeys(self.fields, 0)
+        self._poor_splits = {name: [0] * len(levels) for name, levels in self.fields.items()}
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else 0
         self._next_reassignment = self._reassign_every
@@ -168,7 +170,7 @@ class ClusterOptimiser:
             self._next_reassignment = self.steps + wait
             reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
         if self.steps % self._split_every == 0:
-            grown = list(filter(self._grows, self.fields))
+            grown = list(filter(self._growing, self.fields))
         if (reassigned or grown) and self.objective.refresh():
             self._index.clear()
         events = []
@@ -187,14 +189,16 @@ class ClusterOptimiser:
     def split(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
         """Split clusters of ``field`` now, in its first level that still grows.
 
-        A level grows while it has unused clusters and members to be told apart. ``seen`` is a probe of all
+        A level grows while it has unused clusters and members to be told apart. If splits have to pay, it is grown
+        when, for the third time, less than a tenth of those that could be split were. ``seen`` is a probe of all
         interactions, if there is one already, and took so many ``seconds``.
         """
         started, before = time.perf_counter() - seconds, self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         levels = self.fields[field]
-        for tables in list(filter(_has_free_cluster, levels)) or levels[-1:]:
+        for tables in self._growing(field) or levels[-1:]:
+            clusters = tables[0].assignment.num_clusters
             with self._progress(f"{field} split", len(index.order)) as advance:
                 found = propose_split(
                     self.objective,
@@ -209,8 +213,11 @@ class ClusterOptimiser:
                 )
             limits = settings.split_criterion, settings.split_count, settings.split_gain
             done = apply_split(found, tables, index, *limits)
+            if settings.split_gain:
+                poor = len(done.parents) < ENOUGH_SPLITS * min(clusters, settings.split_count or clusters)
+                self._poor_splits[field][levels.index(tables)] += poor
+                break
             if len(done.parents):
-                self._last_split[field] = self.steps
                 break
         if self.optimiser is not None:
             for table in tables:
@@ -250,14 +257,14 @@ class ClusterOptimiser:
         """The position in the schedule; assignments and rows are in the tables' own state."""
         return {
             "steps": self.steps,
-            "last_split": dict(self._last_split),
+            "poor_splits": {name: list(counts) for name, counts in self._poor_splits.items()},
             "next_reassignment": self._next_reassignment,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self.steps = int(state["steps"])
-        self._last_split.update(state["last_split"])
+        self._poor_splits.update({name: list(counts) for name, counts in state["poor_splits"].items()})
         self._next_reassignment = int(state["next_reassignment"])
         self._start_personalisation_if_due()
 
@@ -287,11 +294,10 @@ class ClusterOptimiser:
                 rows.append(shared_rows(tables)[tables[0].assignment(entities)])
         return torch.stack(rows).sum(dim=0)
 
-    def _grows(self, field: str) -> bool:
-        """Whether splits of ``field`` are still tried: not after an epoch, and three tries, of which none paid."""
-        waited = self.steps - self._last_split[field]
-        paid = not self.settings.split_gain or waited <= max(self._epoch, 3 * self._split_every)
-        return paid and any(map(_has_free_cluster, self.fields[field]))
+    def _growing(self, field: str) -> list[list[ClusteredEmbedding]]:
+        """The levels of ``field`` that still grow: not full, and not grown poorly too often."""
+        counts = zip(self.fields[field], self._poor_splits[field])
+        return [tables for tables, poor in counts if _has_free_cluster(tables) and poor < POOR_SPLITS]
 
     def _num_clusters(self, field: str) -> int:
         return sum(tables[0].assignment.num_clusters for tables in self.fields[field])

@@ -87,7 +87,8 @@ def test_a_level_that_cannot_grow_makes_way_for_the_next():
     first.move(torch.arange(40), torch.arange(40).clamp(min=37) - 37)
     first.move(torch.arange(38), torch.zeros(38, dtype=torch.int64))
     problem.objective.columns["user"] = problem.users = problem.users.clamp(min=37)
-    clusters = ClusterOptimiser({"user": problem.tables}, problem.objective, ClusterSettings(), steps_per_epoch=1)
+    settings = ClusterSettings(split_gain=0)
+    clusters = ClusterOptimiser({"user": problem.tables}, problem.objective, settings, steps_per_epoch=1)
     assert first.num_clusters == 3
     assert clusters.split("user").level == 2
 
