@@ -11,10 +11,10 @@ from .clustering.settings import ClusterSettings, SettingError, is_bool, is_int,
 
 PREFIX = "cel_"
 AUTO = "auto"
-# Rows per field with ``auto``: no more than this, nor than one for so many ids, which keeps the tables small. How
-# many of them are used is up to the test of each split.
-AUTO_MAX_CLUSTERS = 256
+# Rows with ``auto``: one for so many ids, shared out evenly among the fields, and no more than this in a field, which
+# keeps the tables small. How many of the rows are used is up to the test of each split.
 AUTO_IDS_PER_ROW = 20
+AUTO_MAX_CLUSTERS = 256
 # Options that mean something for every model, whatever its tables.
 RUN_OPTIONS = {"activity_edges", "checkpoint_interval", "resume"}
 
@@ -56,7 +56,7 @@ class CELSettings(ClusterSettings):
     max_clusters: Union[int, str, dict[str, int]] = option(
         AUTO,
         "largest number of clusters, one for every field or one per field; auto leaves it to cel_split_gain, with "
-        f"at most {AUTO_MAX_CLUSTERS} and one for {AUTO_IDS_PER_ROW} ids",
+        f"at most {AUTO_MAX_CLUSTERS} a field and one for {AUTO_IDS_PER_ROW} ids in all",
         "an integer >= 1, one per field such as {'user_id':64,'item_id':32}, or auto",
         _is_cluster_number,
     )
@@ -134,11 +134,9 @@ class CELSettings(ClusterSettings):
             ratio = self.compression_ratio
             return {name: max(1, int(number / ratio)) for name, number in num_entities.items()}
         if isinstance(self.max_clusters, str):
-            shares = {name: number // AUTO_IDS_PER_ROW for name, number in num_entities.items()}
-            return {
-                name: max(1, self.initial_clusters, min(AUTO_MAX_CLUSTERS, share))
-                for name, share in shares.items()
-            }
+            share = sum(num_entities.values()) // (AUTO_IDS_PER_ROW * len(num_entities))
+            most = max(self.initial_clusters, min(AUTO_MAX_CLUSTERS, share))
+            return {name: min(most, number) for name, number in num_entities.items()}
         wanted = self.max_clusters
         if isinstance(wanted, int):
             wanted = dict.fromkeys(num_entities, wanted)

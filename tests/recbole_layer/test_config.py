@@ -169,8 +169,8 @@ def test_the_yaml_shows_the_defaults():
 
 def test_rows_of_each_field():
     sizes = {"user_id": 944, "item_id": 1683}
-    assert CELSettings().rows(sizes) == {"user_id": 47, "item_id": 84}
-    assert CELSettings().rows({"user_id": 19, "item_id": 10**6}) == {"user_id": 1, "item_id": 256}
+    assert CELSettings().rows(sizes) == {"user_id": 65, "item_id": 65}
+    assert CELSettings().rows({"user_id": 19, "item_id": 10**6}) == {"user_id": 19, "item_id": 256}
     assert CELSettings(initial_clusters=3).rows({"user_id": 19}) == {"user_id": 3}
     assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
     assert CELSettings(compression_ratio=20).rows(sizes) == {"user_id": 47, "item_id": 84}
