@@ -11,8 +11,8 @@ from .clustering.settings import ClusterSettings, SettingError, is_bool, is_int,
 
 PREFIX = "cel_"
 AUTO = "auto"
-# Rows with ``auto``: one for so many ids, shared out evenly among the fields, and no more than this in a field, which
-# keeps the tables small. How many of the rows are used is up to the test of each split.
+# Rows with ``auto``: one for so many ids, shared out evenly among the fields, and no more than this in a field, to
+# keep the tables small. How many of the rows are used is up to the test of each split.
 AUTO_IDS_PER_ROW = 20
 AUTO_MAX_CLUSTERS = 256
 # Options that mean something for every model, whatever its tables.
