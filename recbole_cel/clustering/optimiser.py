@@ -25,7 +25,7 @@ from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
 # A level is grown when so many of its split events split less than this share of what they could.
-POOR_SPLITS = 3
+POOR_SPLITS = 2
 ENOUGH_SPLITS = 0.1
 # Numbers in a probe that several fields share.
 MAX_PROBED = 1 << 26
@@ -189,14 +189,16 @@ class ClusterOptimiser:
     def split(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
         """Split clusters of ``field`` now, in its first level that still grows.
 
-        A level grows while it has unused clusters and members to be told apart. If splits have to pay, it is grown
-        when, for the third time, less than a tenth of those that could be split were. ``seen`` is a probe of all
-        interactions, if there is one already, and took so many ``seconds``.
+        A level grows while it has unused clusters and members to be told apart; where hardly any of its clusters
+        are split, the next level is, too. If splits have to pay, a level is grown when, for the second time, less
+        than a tenth of its clusters did. ``seen`` is a probe of all interactions, if there is one already, and
+        took so many ``seconds``.
         """
         started, before = time.perf_counter() - seconds, self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         levels = self.fields[field]
+        moved = 0
         for tables in self._growing(field) or levels[-1:]:
             clusters = tables[0].assignment.num_clusters
             with self._progress(f"{field} split", len(index.order)) as advance:
@@ -213,17 +215,19 @@ class ClusterOptimiser:
                 )
             limits = settings.split_criterion, settings.split_count, settings.split_gain
             done = apply_split(found, tables, index, *limits)
+            moved += done.moved
+            if self.optimiser is not None:
+                for table in tables:
+                    copy_row_state(self.optimiser, table.weight, done.parents, done.children)
             if settings.split_gain:
-                poor = len(done.parents) < ENOUGH_SPLITS * min(clusters, settings.split_count or clusters)
-                self._poor_splits[field][levels.index(tables)] += poor
+                enough = ENOUGH_SPLITS * min(clusters, settings.split_count or clusters)
+                self._poor_splits[field][levels.index(tables)] += len(done.parents) < enough
+            else:
+                enough = 1
+            if len(done.parents) >= enough:
                 break
-            if len(done.parents):
-                break
-        if self.optimiser is not None:
-            for table in tables:
-                copy_row_state(self.optimiser, table.weight, done.parents, done.children)
         loss = float(found.loss.sum() / found.interactions.sum().clamp(min=1))
-        return self._event("split", field, levels.index(tables) + 1, before, done.moved, loss, loss, started)
+        return self._event("split", field, levels.index(tables) + 1, before, moved, loss, loss, started)
 
     def reassign(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
         """Reassign the entities of ``field`` now, in every level that has several clusters.
