@@ -95,7 +95,7 @@ class ClusterSettings:
         lambda v: v in SPLIT_THRESHOLDS,
     )
     split_gain: float = option(
-        2.0,
+        1.0,
         "a cluster is split only if the summed loss of its interactions would fall by more than this, judged with "
         "cross-fitting by interactions that had no say in the cut; a level is grown after two events in which "
         "less than a tenth of its clusters pay; 0 splits whatever can be split",
