@@ -13,14 +13,15 @@ from .clustering import (
     PointwiseLoss,
     SettingError,
     binary_cross_entropy,
-    probability_cross_entropy,
     squared_error,
 )
 from .embedding import fold_of
 
+# Probabilities are turned into logits no nearer to 0 and 1 than this.
+PROBABILITY_MARGIN = 1e-6
 LOSSES: dict[type[nn.Module], PointwiseLoss] = {
     nn.BCEWithLogitsLoss: binary_cross_entropy,
-    nn.BCELoss: probability_cross_entropy,
+    nn.BCELoss: binary_cross_entropy,
     nn.MSELoss: squared_error,
 }
 
@@ -79,7 +80,7 @@ class TrainingObjective:
         return fold_of([self.entities(name) for name in self._model.fold_fields], num_folds)
 
     def outputs(self, interactions: Tensor) -> Tensor:
-        """Outputs of the model in evaluation mode, shape ``(B,)``."""
+        """Outputs of the model in evaluation mode, shape ``(B,)``; logits where it gives probabilities."""
         batch = {name: column[interactions] for name, column in self._columns.items()}
         for key, features in self._features:
             batch.update({name: column[batch[key]] for name, column in features.items()})
@@ -88,7 +89,7 @@ class TrainingObjective:
         try:
             with self._model.cross_fitted(batch):
                 outputs: Tensor = self._model.forward(Interaction(batch))
-            return outputs
+            return outputs.logit(PROBABILITY_MARGIN) if isinstance(self._model.loss, nn.BCELoss) else outputs
         finally:
             self._model.train(training)
 

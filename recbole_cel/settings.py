@@ -15,6 +15,7 @@ AUTO = "auto"
 # keep the tables small. How many of the rows are used is up to the test of each split.
 AUTO_IDS_PER_ROW = 20
 AUTO_MAX_CLUSTERS = 256
+AUTO_MIN_CLUSTERS = 8
 # Options that mean something for every model, whatever its tables.
 RUN_OPTIONS = {"activity_edges", "checkpoint_interval", "resume"}
 
@@ -135,7 +136,7 @@ class CELSettings(ClusterSettings):
             return {name: max(1, int(number / ratio)) for name, number in num_entities.items()}
         if isinstance(self.max_clusters, str):
             share = sum(num_entities.values()) // (AUTO_IDS_PER_ROW * len(num_entities))
-            most = max(self.initial_clusters, min(AUTO_MAX_CLUSTERS, share))
+            most = max(self.initial_clusters, AUTO_MIN_CLUSTERS, min(AUTO_MAX_CLUSTERS, share))
             return {name: min(most, number) for name, number in num_entities.items()}
         wanted = self.max_clusters
         if isinstance(wanted, int):

@@ -6,7 +6,6 @@ from .objective import (
     Objective,
     PointwiseLoss,
     binary_cross_entropy,
-    probability_cross_entropy,
     squared_error,
 )
 from .optimiser import ClusterEvent, ClusterOptimiser
@@ -22,6 +21,5 @@ __all__ = [
     "SettingError",
     "binary_cross_entropy",
     "hierarchy_penalty",
-    "probability_cross_entropy",
     "squared_error",
 ]

@@ -68,22 +68,20 @@ class Views:
         self._rows = torch.stack(shares).sum(dim=0)
         trained = self._rows[: len(sizes)]
         self._steps = torch.zeros_like(trained)
+        self._first_rows = self._rows
         self._reach = reach_of(levels)
         self._left_out_gradients, self.gradients = self._find_gradients()
 
     @cached_property
     def quadratics(self) -> tuple[Quadratic, Quadratic]:
-        """Losses as functions of the row: of the interactions in each view, and of each cell.
-
-        They are about the rows that the views have when this is first asked for.
-        """
-        chunk, trained = self.chunk, self._rows[: len(self._steps)]
+        """Losses as functions of the row: of the interactions in each view, and of each cell."""
+        chunk, trained = self.chunk, self._first_rows[: len(self._steps)]
         cells = curvatures(self._objective, chunk, self._seen, trained, self._reach)
         by_entity = cells.new_zeros((len(chunk.entities), *cells.shape[1:]))
         by_entity.index_add_(0, chunk.cell_owner, cells)
         views = torch.cat([by_entity[chunk.cell_owner] - cells, by_entity])
         return (
-            Quadratic.about(self._rows, self.gradients, views),
+            Quadratic.about(self._first_rows, self.gradients, views),
             Quadratic.about(trained, self._left_out_gradients, cells),
         )
 
@@ -122,7 +120,7 @@ class Views:
         outputs = self._seen.outputs.unsqueeze(1) + shares - shares.gather(1, fold)
         slopes = loss_slope(self._objective, outputs, self._seen.targets.unsqueeze(1).expand_as(outputs))
         outside = blocks.pad(slopes.scatter(1, fold, 0.0))
-        of_views = blocks.sum(torch.bmm(outside.transpose(1, 2), jacobian))
+        of_views = blocks.sum_products(outside, jacobian)
         of_cells = chunk.sum_by_cell(slopes.gather(1, fold) * self._seen.jacobian)
         return of_cells, of_views[self.owner, self.fold]
 
@@ -183,13 +181,14 @@ def reassign_cross_fitted(
     width = at[0].rows.shape[1]
     # A cell and its view take as many numbers as a curvature has, and cells share out the interactions.
     per_interaction = 2 * width**2 * index.num_cells / max(1, len(index.order))
-    max_interactions = int(max(1, min(MAX_INTERACTIONS, MAX_NUMBERS / max(1.0, per_interaction))))
+    per_interaction = max(1.0, per_interaction, 2.0 * max(len(level.alive) for level in at))
+    max_interactions = int(max(1, min(MAX_INTERACTIONS, MAX_NUMBERS / per_interaction)))
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
         return Reassignment(0, 0.0, 0.0)
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
     # Losses of whole entities: the first of them is looked at, however much it has.
-    cells = torch.minimum(index.counts[entities], torch.tensor(index.num_folds)).cumsum(0)
+    cells = index.counts[entities].clamp(max=index.num_folds).cumsum(0)
     some = (index.counts[entities].cumsum(0) <= sample) & (cells <= MAX_HELD // width**2)
     first = max(1, int(some.sum())) if calibration else 0
     before = after = 0.0
@@ -233,7 +232,7 @@ def reassign_cross_fitted(
         everyone = entities
         if calibration:
             # Entities without any interaction have as much evidence as views without one.
-            idle = (index.counts == 0).nonzero().squeeze(1)
+            idle = (index.counts == 0 if keep is None else (index.counts == 0) & ~keep).nonzero().squeeze(1)
             rest = level.alive[maps[number][-1, 0, 0]].expand(len(idle), target.shape[1])
             everyone, target = torch.cat([entities, idle]), torch.cat([target, rest])
         level.assignment.move(everyone, target)

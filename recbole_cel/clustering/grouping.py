@@ -10,6 +10,8 @@ from torch import Tensor
 
 # Interactions that one matrix product takes together.
 BLOCK = 8
+# Numbers in the products of blocks that are held at once.
+MAX_PRODUCTS = 1 << 23
 
 
 class Chunk(NamedTuple):
@@ -98,9 +100,19 @@ class Blocks:
         """The values ``(B, D)`` that are in blocks ``(n, BLOCK, D)``."""
         return padded.flatten(0, 1)[self._place]
 
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum what the blocks have, ``(n, ...)``, over each group, shape ``(G, ...)``."""
-        return values.new_zeros((self._num_groups, *values.shape[1:])).index_add_(0, self.group, values)
+    def sum_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Sum of ``left.T @ right`` over the blocks of each group, shape ``(G, P, Q)``.
+
+        Args:
+            left: shape ``(n, BLOCK, P)``.
+            right: shape ``(n, BLOCK, Q)``.
+        """
+        size = left.shape[2], right.shape[2]
+        total = left.new_zeros(self._num_groups, *size)
+        at_once = max(1, MAX_PRODUCTS // (size[0] * size[1]))
+        for group, a, b in zip(self.group.split(at_once), left.split(at_once), right.split(at_once)):
+            total.index_add_(0, group, torch.bmm(a.transpose(1, 2), b))
+        return total
 
 
 class InteractionsByEntity:

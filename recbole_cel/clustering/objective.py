@@ -21,13 +21,6 @@ def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.addcmul(F.softplus(outputs), outputs, targets, value=-1)
 
 
-def probability_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Negative log-likelihood, in nats, of 0/1 ``targets`` under probabilities ``outputs``."""
-    # Linearised probabilities can leave the unit interval, where a logarithm has no value.
-    inside = outputs.clamp(1e-6, 1 - 1e-6)
-    return -(targets * inside.log() + (1 - targets) * (1 - inside).log())
-
-
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Squared difference of ``outputs`` and ``targets``."""
     return (outputs - targets).square()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -47,7 +48,7 @@ class ClusterEvent:
     Attributes:
         kind: ``split`` or ``reassignment``.
         field: name of the entity field.
-        level: the level that was split, from 1; 0 for a reassignment, which is of all levels.
+        level: the first level that was split, from 1; 0 for a reassignment, which is of all levels.
         step: optimiser steps done before the event.
         clusters_before: number of clusters with members before the event, in all levels.
         clusters_after: the same after it.
@@ -179,10 +180,12 @@ class ClusterOptimiser:
             seen = self._probes(names)
             share = (time.perf_counter() - started) / max(1, len(names))
             for name in names:
-                before = self._trained_rows(name) if seen else None
+                # A split alone changes no output.
+                moves = bool(seen) and change == self.reassign and name != names[-1]
+                before = self._trained_rows(name) if moves else None
                 events.append(change(name, seen.get(name), share))
                 self._on_event(events[-1])
-                if before is not None and events[-1].moved and change == self.reassign:
+                if before is not None:
                     _follow(seen, name, self._trained_rows(name) - before)
         return events
 
@@ -198,7 +201,7 @@ class ClusterOptimiser:
         settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         levels = self.fields[field]
-        moved = 0
+        moved, split_levels = 0, list[int]()
         for tables in self._growing(field) or levels[-1:]:
             clusters = tables[0].assignment.num_clusters
             with self._progress(f"{field} split", len(index.order)) as advance:
@@ -219,15 +222,21 @@ class ClusterOptimiser:
             if self.optimiser is not None:
                 for table in tables:
                     copy_row_state(self.optimiser, table.weight, done.parents, done.children)
-            if settings.split_gain:
-                enough = ENOUGH_SPLITS * min(clusters, settings.split_count or clusters)
-                self._poor_splits[field][levels.index(tables)] += len(done.parents) < enough
-            else:
-                enough = 1
+            if len(done.parents):
+                split_levels.append(levels.index(tables) + 1)
+            possible = min(
+                clusters, tables[0].assignment.max_clusters - clusters, settings.split_count or clusters
+            )
+            enough = ENOUGH_SPLITS * possible if settings.split_gain else 1
+            # At the very first the rows are hardly trained, and have little to say.
+            early = clusters == 1 and self.steps < self._reassign_every
+            self._poor_splits[field][levels.index(tables)] += len(done.parents) < enough and not early
             if len(done.parents) >= enough:
                 break
         loss = float(found.loss.sum() / found.interactions.sum().clamp(min=1))
-        return self._event("split", field, levels.index(tables) + 1, before, moved, loss, loss, started)
+        return self._event(
+            "split", field, (split_levels or [levels.index(tables) + 1])[0], before, moved, loss, loss, started
+        )
 
     def reassign(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
         """Reassign the entities of ``field`` now, in every level that has several clusters.
@@ -292,16 +301,17 @@ class ClusterOptimiser:
         """The row that each interaction is trained with, shape ``(n, D)``."""
         entities, levels = self.objective.entities(field), self.fields[field]
         folds = self.objective.folds(levels[0][0].assignment.num_folds)
-        rows = []
+        total = torch.zeros((), device=entities.device)
         for tables in levels:
             with tables[0].assignment.without(folds):
-                rows.append(shared_rows(tables)[tables[0].assignment(entities)])
-        return torch.stack(rows).sum(dim=0)
+                total = total + shared_rows(tables)[tables[0].assignment(entities)]
+        return total
 
     def _growing(self, field: str) -> list[list[ClusteredEmbedding]]:
         """The levels of ``field`` that still grow: not full, and not grown poorly too often."""
         counts = zip(self.fields[field], self._poor_splits[field])
-        return [tables for tables, poor in counts if _has_free_cluster(tables) and poor < POOR_SPLITS]
+        few = POOR_SPLITS if self.settings.split_gain else math.inf
+        return [tables for tables, poor in counts if _has_free_cluster(tables) and poor < few]
 
     def _num_clusters(self, field: str) -> int:
         return sum(tables[0].assignment.num_clusters for tables in self.fields[field])
@@ -345,7 +355,10 @@ def _by_level(
 
 
 def _follow(seen: dict[str, Probe], moved: str, steps: Tensor) -> None:
-    """Let the probes of the other fields know, to first order, that field ``moved`` took ``steps`` ``(n, D)``."""
+    """Let the probes of the other fields know that field ``moved`` took ``steps`` ``(n, D)``.
+
+    Their outputs follow to first order; their derivatives stay what they were.
+    """
     change = (seen[moved].jacobian * steps).sum(dim=1)
     for name, probe in seen.items():
         if name != moved:

@@ -74,6 +74,7 @@ def curvatures(objective: Objective, chunk: Chunk, seen: Probe, rows: Tensor, re
     centre = seen.outputs + (jacobian * (reach.centre - rows)[chunk.cell]).sum(dim=1)
     distance = ((jacobian @ reach.spread) * jacobian).sum(dim=1).clamp(min=MIN_REACH**2).sqrt()
     above, below = (loss_slope(objective, centre + step, seen.targets) for step in (distance, -distance))
-    bend = ((above - below) / (2 * distance)).unsqueeze(1)
+    # A loss that is not convex has no least value to go to where it is bent down.
+    bend = ((above - below) / (2 * distance)).clamp(min=0).unsqueeze(1)
     blocks = Blocks(chunk.cell, len(rows))
-    return blocks.sum(torch.bmm(blocks.pad(bend * jacobian).transpose(1, 2), blocks.pad(jacobian)))
+    return blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))

@@ -97,8 +97,9 @@ class ClusterSettings:
     split_gain: float = option(
         1.0,
         "a cluster is split only if the summed loss of its interactions would fall by more than this, judged with "
-        "cross-fitting by interactions that had no say in the cut; a level is grown after two events in which "
-        "less than a tenth of its clusters pay; 0 splits whatever can be split",
+        "cross-fitting by interactions that did not choose the sides (with one fold by all, which flatters); a "
+        "level is grown after two events in which less than a tenth of its clusters pay; 0 splits whatever can be "
+        "split",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
@@ -124,7 +125,7 @@ class ClusterSettings:
     reassign_candidates: int = option(
         0,
         "how many clusters are checked exactly for each entity where the model is not linear in the entity's "
-        "row; 0 trusts the linearised losses, as cross-fitting always does",
+        "row; 0 trusts the linearised losses; it must be 0 with cross-fitting, which expands them to second order",
         "an integer >= 0",
         lambda v: is_int(v, 0),
     )

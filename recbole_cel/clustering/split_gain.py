@@ -1,10 +1,12 @@
-"""Whether a split pays: by how much the loss would fall, judged by interactions that had no say in the cut.
+"""Whether a split pays: by how much the loss would fall, judged by interactions that did not choose the sides.
 
 With cross-fitting, the side of an entity is told by the folds other than one, and the gradient of that one fold
 tells whether the two sides want to go different ways. If entities were cut by chance, they do not: the gain is
-then about half a nat. To second order, two sides with the gradients g and h of the summed loss and the curvatures
-A and B along the direction of the cut gain ``(g B - h A) ** 2 / (2 A B (A + B))`` by rows of their own over one
-that they share. The curvatures are taken to be as large as the sides.
+then about half a nat for each dimension of the row, for the direction of the cut is found with all folds.
+
+To second order, two sides with the gradients g and h of the summed loss and the curvatures A and B along the
+direction of the cut gain ``(g B - h A) ** 2 / (2 A B (A + B))`` by rows of their own over one that they share. The
+curvatures are taken to be as large as the sides.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from ..embedding.assignment import ClusterAssignment
 from .grouping import Chunk
 from .objective import Objective, loss_curvature
 from .probe import Probe
+
+# Bound of memory: interactions whose curvatures are held at once.
+MAX_INTERACTIONS = 1 << 12
 
 
 class SplitGain:
@@ -38,7 +43,11 @@ class SplitGain:
     def see(self, objective: Objective, chunk: Chunk, seen: Probe) -> None:
         """Take the curvatures of some interactions."""
         # One fold is enough for a mean; without folds there is but one.
-        some = chunk.cell_fold[chunk.cell] == 0
+        first_fold = (chunk.cell_fold[chunk.cell] == 0).nonzero().squeeze(1)
+        for some in first_fold.split(MAX_INTERACTIONS):
+            self._see(objective, chunk, seen, some)
+
+    def _see(self, objective: Objective, chunk: Chunk, seen: Probe, some: Tensor) -> None:
         clusters, jacobian = self._assignment(chunk.entities)[chunk.owner][some], seen.jacobian[some]
         curvature = loss_curvature(objective, seen.outputs[some], seen.targets[some])
         products = (curvature.unsqueeze(1) * jacobian).unsqueeze(2) * jacobian.unsqueeze(1)

@@ -126,3 +126,15 @@ def test_growth_goes_on_while_enough_splits_pay():
         poor.append(number < 0.1 * before)
         before += number
     assert (sum(poor) == 2 and poor[-1]) or before == 30
+
+
+def test_free_clusters_not_the_gain_limit_what_is_enough():
+    """Of many clusters whose split pays, only one finds a free id; that does not end the level's growth."""
+    made = Problem(0, folds=3, users=400, n=8000, clusters=21, start=20)
+    settings = ClusterSettings(split_gain=1e-9, reassign_interval=0)
+    clusters = ClusterOptimiser({"user": made.tables}, made.objective, settings, steps_per_epoch=1)
+    for _ in range(4):
+        assert clusters.split("user").clusters_after == 21
+        made.assignment.move(made.assignment.clusters.eq(20).nonzero().squeeze(1), torch.zeros(1).long())
+        assert made.assignment.num_clusters == 20
+    assert clusters.state_dict()["poor_splits"] == {"user": [0]}

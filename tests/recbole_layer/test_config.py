@@ -171,7 +171,8 @@ def test_rows_of_each_field():
     sizes = {"user_id": 944, "item_id": 1683}
     assert CELSettings().rows(sizes) == {"user_id": 65, "item_id": 65}
     assert CELSettings().rows({"user_id": 19, "item_id": 10**6}) == {"user_id": 19, "item_id": 256}
-    assert CELSettings(initial_clusters=3).rows({"user_id": 19}) == {"user_id": 3}
+    assert CELSettings(initial_clusters=12).rows({"user_id": 19}) == {"user_id": 12}
+    assert CELSettings().rows({"user_id": 19, "item_id": 5}) == {"user_id": 8, "item_id": 5}
     assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
     assert CELSettings(compression_ratio=20).rows(sizes) == {"user_id": 47, "item_id": 84}
     assert CELSettings(max_clusters={"user_id": 3, "item_id": 4}).rows(sizes) == {"user_id": 3, "item_id": 4}

@@ -162,12 +162,32 @@ def test_training_looks_up_what_was_assigned_without_the_interaction(options):
             assert torch.allclose(objective.outputs(same.nonzero().squeeze(1)), trained[row])
 
 
+def test_the_cluster_optimisation_sees_logits_of_probabilities(options):
+    config, model, _, train_data, _ = build("DCNV2_CEL", options, cel_folds=2)
+    assert isinstance(model.loss, torch.nn.BCELoss)
+    trainer = get_trainer(model.type, "DCNV2_CEL")(config, model)
+    trainer.fit(train_data, saved=False)
+    objective = trainer.cluster_optimiser.objective
+    users, items = objective.entities("user_id"), objective.entities("item_id")
+    batch = next(iter(train_data))
+    model.eval()
+    with torch.no_grad(), model.cross_fitted(batch):
+        trained = model.forward(batch)
+    for row in range(5):
+        (same, *_) = ((users == batch["user_id"][row]) & (items == batch["item_id"][row])).nonzero()
+        with torch.no_grad():
+            outputs = objective.outputs(same)
+        assert torch.allclose(outputs.sigmoid(), trained[row])
+        expected = model.loss(trained[row : row + 1], objective.targets(same))
+        assert torch.allclose(objective.loss(outputs, objective.targets(same)), expected, atol=1e-5)
+
+
 def test_fields_of_few_ids_have_fewer_levels(options):
     _, model, _, _, _ = build("FM_CEL", options, cel_fields=["user_id", "age"], cel_levels=4, cel_max_clusters=40)
     own = model.token_embedding_table.own
     assert [len(level.weight) for level in own["user_id"].levels] == [10] * 4
     assert [len(level.weight) for level in own["age"].levels] == [2, 2, 1, 1]
-    _, model, _, _, _ = build("FM_CEL", options, cel_levels=4, cel_max_clusters=None, cel_compression_ratio=30)
+    _, model, _, _, _ = build("FM_CEL", options, cel_levels=4, cel_max_clusters="auto", cel_compression_ratio=30)
     assert [len(level.weight) for level in model.token_embedding_table.own["user_id"].levels] == [1, 1]
 
 
