@@ -2,6 +2,7 @@ import sys
 from dataclasses import fields
 
 import pytest
+import torch
 import yaml
 from recbole.model.context_aware_recommender.fm import FM
 
@@ -165,6 +166,14 @@ def test_the_yaml_shows_the_defaults():
     assert {
         PREFIX + spec.name: spec.default for spec in fields(CELSettings) if spec.name not in RUN_OPTIONS
     } == yaml.safe_load(text)
+
+
+def test_numbers_too_small_for_the_processor_become_zero():
+    torch.set_flush_denormal(False)
+    tiny = torch.tensor([1e-40])
+    assert (tiny * 0.5).item() > 0
+    config()
+    assert (tiny * 0.5).item() == 0
 
 
 def test_rows_of_each_field():
