@@ -150,7 +150,7 @@ def test_fields_that_split_at_once_share_one_probe():
         seen = []
         run = problem.objective.outputs
         problem.objective.outputs = lambda rows, seen=seen, run=run: (seen.append(len(rows)), run(rows))[1]
-        settings = ClusterSettings(split_interval=1, reassign_interval=0)
+        settings = ClusterSettings(split_interval=1, split_gain=0, reassign_interval=0)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(optimiser, "MAX_PROBED", probed)
             clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1)
