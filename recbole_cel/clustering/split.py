@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..embedding.assignment import ClusterAssignment
 from ..embedding.clustered import ClusteredEmbedding
-from .cross_fitting import Views
+from .cross_fitting import Views, dense
 from .gpca import Cuts, fit_cuts
 from .grouping import InteractionsByEntity
 from .objective import Objective, loss_slope
@@ -30,7 +30,8 @@ class Proposal(NamedTuple):
 
     Attributes:
         beyond: shape ``(N, V)``, bool, entities beyond their cluster's cut, by each view of their interactions
-            (without each fold, and with all; with all, too, where there are none in the fold).
+            (without each fold, and with all; with all, too, where there are none in the fold). What is beyond
+            without a fold is found without that fold of any member.
         evident: shape ``(N, V)``, bool, entities with interactions in the view.
         interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
         loss: shape ``(K,)``, summed training loss of these.
@@ -47,14 +48,13 @@ class Proposal(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What cuts some entities, by all of their interactions and without each cell of them.
+    """What cuts some entities, in each view of their interactions, and what the cells of these say of the sides.
 
     Attributes:
         entities: shape ``(E,)``.
-        gradients: shape ``(E, D)``, float64, gradient of each entity's loss by its own row.
+        gradients: shape ``(E, V, D)``, float64, gradient of each view's loss by the entity's own row.
         owner: shape ``(C,)``, entity of each cell.
         fold: shape ``(C,)``, fold of each cell.
-        held_out: shape ``(C, D)``, float64, gradient of the owner's loss without the cell; with one fold, with it.
         pull: shape ``(C, D)``, float64, gradient of the cell's loss.
         counts: shape ``(C,)``, interactions of each cell.
     """
@@ -63,7 +63,6 @@ class Gradients(NamedTuple):
     gradients: Tensor
     owner: Tensor
     fold: Tensor
-    held_out: Tensor
     pull: Tensor
     counts: Tensor
 
@@ -107,10 +106,12 @@ def propose_split(
     width = sum(table.embedding_dim for table in tables)
     num_views = index.num_folds + 1 if index.num_folds > 1 else 1
     max_members = max_members or max(2, MAX_NUMBERS // (width * num_views))
-    max_clusters = max(1, MAX_NUMBERS // width**2)
+    max_clusters = max(1, MAX_NUMBERS // (width**2 * num_views))
     beyond = torch.zeros(assignment.num_entities, num_views, dtype=torch.bool, device=index.counts.device)
     evident = (index.counts > 0).unsqueeze(1).repeat(1, num_views)
-    share = 1.0 - 1.0 / index.num_folds if num_views > 1 else 1.0
+    # The other views of an entity leave nothing of it out, and follow the one with all.
+    own_side = torch.zeros_like(beyond)
+    own_side[:, -1] = True
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
@@ -126,39 +127,44 @@ def propose_split(
                 seen = seen_before.of(chunk.interactions)
             owner, counts = chunk.entities[chunk.cell_owner], chunk.cell_sizes()
             slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
-            held_out = pull = chunk.sum_by_cell((slope * seen.jacobian).double())
+            pull = chunk.sum_by_cell((slope * seen.jacobian).double())
             if num_views > 1:
                 views = Views(objective, at, chunk, seen)
-                held_out, gradients = views.gradients.double().split([len(owner), len(chunk.entities)])
+                gradients = dense(chunk, views.gradients.double())
                 evident[owner, chunk.cell_fold] = views.evidence[: len(owner)] > 0
             else:
-                gradients = chunk.sum_by_entity((slope * seen.jacobian).double())
+                gradients = chunk.sum_by_entity((slope * seen.jacobian).double()).unsqueeze(1)
             if scales is not None:
                 scales.see(objective, chunk, seen)
             losses = chunk.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
-            norm.index_add_(0, clusters, gradients.norm(dim=1))
+            norm.index_add_(0, clusters, gradients[:, -1].norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
             advance(len(chunk.interactions))
-            yield Gradients(chunk.entities, gradients, owner, chunk.cell_fold, held_out, pull, counts)
+            yield Gradients(chunk.entities, gradients, owner, chunk.cell_fold, pull, counts)
 
     def put(found: Gradients, cuts: Cuts, of_cluster: Tensor) -> None:
-        everything = cuts.beyond(found.gradients, of_cluster[assignment(found.entities)])
-        beyond[found.entities] = everything.unsqueeze(1)
-        of_cell = of_cluster[assignment(found.owner)]
-        side = cuts.beyond(found.held_out, of_cell, share)
-        beyond[found.owner, found.fold] = side
+        groups = by_view(of_cluster[assignment(found.entities)])
+        sides = cuts.beyond(found.gradients.flatten(0, 1), groups.flatten()).view_as(groups)
+        own_side[found.owner, found.fold] = True
+        beyond[found.entities] = torch.where(own_side[found.entities], sides, sides[:, -1:])
         if scales is not None:
-            scales.cut(found.owner, found.fold, found.counts, found.pull, side, cuts.direction[of_cell])
+            direction = cuts.direction[of_cluster[assignment(found.owner)] * num_views + found.fold]
+            side = beyond[found.owner, found.fold]
+            scales.cut(found.owner, found.fold, found.counts, found.pull, side, direction)
+
+    def by_view(groups: Tensor) -> Tensor:
+        return groups.unsqueeze(1) * num_views + torch.arange(num_views, device=groups.device)
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
         cutting = Gradients(*(torch.cat(parts) for parts in zip(*gradients_of(members[:sample]))))
         present, groups = assignment(cutting.entities).unique_consecutive(return_inverse=True)
         of_cluster = torch.zeros_like(assignment.members)
         of_cluster[present] = torch.arange(len(present), device=present.device)
-        counts = index.counts[cutting.entities]
-        cuts = fit_cuts(cutting.gradients, counts, groups, len(present), threshold)
+        counts = index.counts[cutting.entities].repeat_interleave(num_views)
+        every = cutting.gradients.flatten(0, 1), counts, by_view(groups).flatten()
+        cuts = fit_cuts(*every, len(present) * num_views, threshold, num_views)
         put(cutting, cuts, of_cluster)
         for rest in gradients_of(members[sample:]):
             put(rest, cuts, of_cluster)

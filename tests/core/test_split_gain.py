@@ -14,33 +14,41 @@ def problem(seed, folds, **options):
     return made
 
 
+def four_kinds(seed, **options):
+    """Users of four kinds, from those who like little to those who like most."""
+    made = problem(seed, 3, n=4000, users=200, **options)
+    made.labels.copy_(torch.bernoulli((2.0 * (made.users % 4) - 3).sigmoid()))
+    return made
+
+
 def reference_gain(made, proposal, direction_of, cluster):
     """Cut by cut, view by view, interaction by interaction."""
     folds = made.assignment.num_folds
     fold_of = made.objective.folds(folds)
     views = made.assignment.views(made.everyone)
-    pull, number, curvature, seen = [0.0, 0.0], [0, 0], 0.0, 0
-    for entity in (made.assignment.clusters == cluster).nonzero().squeeze(1).tolist():
-        for fold in range(folds):
+    members = (made.assignment.clusters == cluster).nonzero().squeeze(1).tolist()
+    first = [one for e in members for one in ((made.users == e) & (fold_of == 0)).nonzero()]
+    contrast = scale = 0.0
+    for fold in range(folds):
+        direction = direction_of(cluster, fold)
+        bend = 0.0
+        for one in first:
+            output = made.objective.outputs(one).detach()
+            slope = float(loss_slope(made.objective, output, made.labels[one]))
+            gradient, _ = own_gradient(made.objective, made.tables, one)
+            bend += float(output.sigmoid() * (1 - output.sigmoid()) * (gradient @ direction / slope) ** 2)
+        pull, number = [0.0, 0.0], [0, 0]
+        for entity in members:
             of_fold = ((made.users == entity) & (fold_of == fold)).nonzero().squeeze(1)
-            if not len(of_fold):
-                continue
-            if fold == 0:
-                for one in of_fold.unsqueeze(1):
-                    output = made.objective.outputs(one).detach()
-                    slope = float(loss_slope(made.objective, output, made.labels[one]))
-                    gradient, _ = own_gradient(made.objective, made.tables, one)
-                    bend = float(output.sigmoid() * (1 - output.sigmoid()))
-                    curvature += bend * float(gradient @ direction_of[cluster] / slope) ** 2
-                    seen += 1
-            if int(views[entity, fold]) == cluster:
+            if len(of_fold) and int(views[entity, fold]) == cluster:
                 gradient, _ = own_gradient(made.objective, made.tables, of_fold)
                 side = int(not proposal.beyond[entity, fold])
-                pull[side] += float(gradient @ direction_of[cluster])
+                pull[side] += float(gradient @ direction)
                 number[side] += len(of_fold)
-    total = sum(number)
-    far, near = (curvature / seen * one for one in number)
-    return (pull[0] * near - pull[1] * far) ** 2 / (2 * far * near * (far + near)) if total else 0.0
+        far = number[0] / sum(number)
+        contrast += (1 - far) * pull[0] - far * pull[1]
+        scale += 2 * far * (1 - far) * sum(number) * bend / len(first)
+    return max(0.0, contrast) ** 2 / scale
 
 
 @pytest.mark.parametrize("folds", [1, 3])
@@ -52,10 +60,14 @@ def test_gain_equals_the_reference(folds, monkeypatch):
     monkeypatch.setattr(split, "fit_cuts", lambda *args: cuts.append(fit(*args)) or cuts[-1])
     made = problem(0, folds)
     found = propose_split(made.objective, made.tables, made.index, "zero", torch.Generator(), weigh=True)
-    for cluster in range(3):
-        expected = reference_gain(made, found, cuts[0].direction, cluster)
-        assert float(found.gain[cluster]) == pytest.approx(expected, rel=1e-4)
-        assert expected > 0
+    views = folds + 1 if folds > 1 else 1
+
+    def direction(cluster, fold):
+        return cuts[0].direction[cluster * views + fold]
+
+    expected = [reference_gain(made, found, direction, cluster) for cluster in range(3)]
+    assert found.gain[:3].tolist() == pytest.approx(expected, rel=1e-4)
+    assert max(expected) > 0
     assert found.gain[3:].tolist() == [0] * 5
 
 
@@ -68,13 +80,14 @@ def test_curvature_is_the_derivative_of_the_slope():
     assert torch.allclose(loss_curvature(made.objective, outputs, made.labels[:50]), expected, atol=1e-3)
 
 
-def test_gain_of_noise_is_about_half_a_nat_with_folds_and_more_without():
+@pytest.mark.parametrize("dim", [3, 16])
+def test_gain_of_noise_is_below_a_nat_with_folds_and_more_without(dim):
     """Labels that are drawn by lot give no reason to split, but any assignment fits those that it was made by."""
     gains = {}
     for folds in (1, 4):
         found = []
         for seed in range(12):
-            made = problem(seed, folds, n=2000, users=200)
+            made = problem(seed, folds, n=2000, users=200, dim=dim)
             with torch.no_grad():
                 for table in (*made.tables, made.model.item):
                     table.weight.mul_(0.3)
@@ -84,12 +97,31 @@ def test_gain_of_noise_is_about_half_a_nat_with_folds_and_more_without():
             )
             found.append(proposal.gain[:3])
         gains[folds] = float(torch.cat(found).mean())
-    assert gains[4] < 1.5
-    assert gains[1] > 5 * gains[4]
+    assert gains[4] < 0.8
+    assert gains[1] > 10 * gains[4]
+
+
+def test_a_cut_without_a_fold_is_blind_to_that_fold_of_anyone():
+    made, other = problem(0, 3), problem(0, 3)
+    in_fold = other.objective.folds(3) == 1
+    other.labels[in_fold] = 1 - other.labels[in_fold]
+    cuts = [
+        propose_split(one.objective, one.tables, one.index, "data_median", torch.Generator()).beyond
+        for one in (made, other)
+    ]
+    has_cell = torch.zeros(40, dtype=torch.bool)
+    has_cell[made.users[in_fold]] = True
+    sides = [cut[has_cell, 1] for cut in cuts]
+    # Beyond is on the side that all interactions say, so it may be the other one in a whole cluster.
+    clusters = made.assignment.clusters[has_cell]
+    for cluster in clusters.unique():
+        one, two = (side[clusters == cluster] for side in sides)
+        assert torch.equal(one, two) or torch.equal(one, ~two)
+    assert not torch.equal(cuts[0][:, -1], cuts[1][:, -1])
 
 
 def test_clusters_that_gain_too_little_stay_whole():
-    made = problem(0, 3)
+    made = four_kinds(0)
     found = propose_split(made.objective, made.tables, made.index, "zero", torch.Generator(), weigh=True)
     second = float(found.gain.sort(descending=True).values[1])
     done = apply_split(found, made.tables, made.index, "interactions", min_gain=second)
@@ -115,7 +147,7 @@ def test_growth_stops_after_two_events_without_a_split(gain):
 
 
 def test_growth_goes_on_while_enough_splits_pay():
-    made = problem(0, 3, clusters=30)
+    made = four_kinds(0, clusters=30)
     settings = ClusterSettings(split_interval=1, split_gain=1e-9, reassign_interval=0)
     clusters = ClusterOptimiser({"user": made.tables}, made.objective, settings, steps_per_epoch=1)
     grown = [event.clusters_after - event.clusters_before for _ in range(12) for event in clusters.step()]
