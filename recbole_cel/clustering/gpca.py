@@ -30,13 +30,16 @@ class Cuts(NamedTuple):
     threshold: Tensor
     exists: Tensor
 
-    def project(self, gradients: Tensor, groups: Tensor) -> Tensor:
-        """Centred projections, shape ``(M,)``, of ``gradients`` ``(M, D)`` of members of ``groups`` ``(M,)``."""
-        return ((gradients - self.mean[groups]) * self.direction[groups]).sum(dim=1)
+    def project(self, gradients: Tensor, groups: Tensor, share: float = 1.0) -> Tensor:
+        """Centred projections, shape ``(M,)``, of ``gradients`` ``(M, D)`` of members of ``groups`` ``(M,)``.
 
-    def beyond(self, gradients: Tensor, groups: Tensor) -> Tensor:
+        ``share`` is the share of the interactions that the gradients were summed over.
+        """
+        return ((gradients - share * self.mean[groups]) * self.direction[groups]).sum(dim=1)
+
+    def beyond(self, gradients: Tensor, groups: Tensor, share: float = 1.0) -> Tensor:
         """Which members lie beyond their group's cut, bool, shape ``(M,)``."""
-        return (self.project(gradients, groups) > self.threshold[groups]) & self.exists[groups]
+        return (self.project(gradients, groups, share) > share * self.threshold[groups]) & self.exists[groups]
 
 
 def fit_cuts(

@@ -56,39 +56,6 @@ def first_order(
     return outputs.detach(), torch.cat(derivatives, dim=1)
 
 
-def principal_direction(gradients: Tensor, like: Tensor | None = None) -> Tensor | None:
-    """First principal component of ``gradients`` ``(M, D)``, shape ``(D,)``; None if they do not differ.
-
-    Its sign is that nearest to ``like``, or makes its largest component positive.
-    """
-    centred = gradients - gradients.mean(dim=0)
-    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(gradients))
-    if variances[-1] <= RELATIVE_VARIANCE * gradients.square().sum(dim=1).mean():
-        return None
-    direction = vectors[:, -1]
-    largest = direction[direction.abs().argmax()] if like is None else direction @ like
-    return -direction if largest < 0 else direction
-
-
-def far_side(gradients: Tensor, direction: Tensor | None, counts: Sequence[int], threshold: str) -> list[bool]:
-    """Which members, with ``gradients`` ``(M, D)``, are beyond the cut along ``direction``."""
-    if direction is None:
-        return [False] * len(counts)
-    projections = (gradients - gradients.mean(dim=0)) @ direction
-    if threshold == "zero":
-        cut = 0.0
-    elif threshold == "median":
-        cut = float(projections.sort().values[(len(counts) - 1) // 2])
-    else:
-        reached = 0
-        for position in projections.argsort(stable=True).tolist():
-            reached += counts[position]
-            cut = float(projections[position])
-            if 2 * reached >= sum(counts):
-                break
-    return [float(projection) > cut for projection in projections]
-
-
 def reference_split(
     objective: Objective,
     tables: Sequence[ClusteredEmbedding],
@@ -110,9 +77,31 @@ def reference_split(
         counts = [int((entity_of == e).sum()) for e in active]
         expansions = {e: Expansion(objective, levels or [tables], entity_of, e) for e in active}
         loss = sum(float(expansion.losses.sum()) for expansion in expansions.values())
-        everything = torch.stack([expansions[e].gradient(-1) for e in active])
-        direction = principal_direction(everything)
-        beyond = [e for e, b in zip(active, far_side(everything, direction, counts, threshold)) if b]
+        gradients = torch.stack([expansions[e].gradient(-1) for e in active])
+
+        centred = gradients - gradients.mean(dim=0)
+        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(active))
+        if variances[-1] <= RELATIVE_VARIANCE * gradients.square().sum(dim=1).mean():
+            continue
+        direction = vectors[:, -1]
+        if direction[direction.abs().argmax()] < 0:
+            direction = -direction
+        projections = centred @ direction
+
+        if threshold == "zero":
+            cut = 0.0
+        elif threshold == "median":
+            cut = float(projections.sort().values[(len(active) - 1) // 2])
+        else:
+            reached = 0
+            for position in projections.argsort().tolist():
+                reached += counts[position]
+                cut = float(projections[position])
+                if 2 * reached >= sum(counts):
+                    break
+
+        mean = gradients.mean(dim=0)
+        beyond = [e for e, p in zip(active, projections) if p > cut]
         stay = [e for e in active if e not in beyond]
         if not beyond or not stay:
             continue
@@ -123,22 +112,21 @@ def reference_split(
             "members": len(members),
             "loss": loss,
             "mean_loss": loss / sum(counts),
-            "gradient_norm": float(everything.norm(dim=1).sum()),
+            "gradient_norm": float(gradients.norm(dim=1).sum()),
         }[criterion]
-        # What is assigned without a fold goes where a cut says that is made without that fold of anyone.
+        # What is assigned without a fold goes where the other folds' gradient says.
         told = assignment.views(torch.tensor(active))
-        for view in range(assignment.num_folds if assignment.num_folds > 1 else 0):
-            inside = [expansions[e].inside(view) for e in active]
-            gradients = torch.stack(
-                [expansions[e].gradient(-1 if all_in.all() else view) for e, all_in in zip(active, inside)]
-            )
-            along = principal_direction(gradients, direction)
-            sides = far_side(gradients, along, counts, threshold)
-            for row, e in enumerate(active):
-                if not inside[row].any() or int(told[row, view]) != cluster:
+        share = 1.0 - 1.0 / assignment.num_folds
+        for row, e in enumerate(active):
+            for view in range(assignment.num_folds if assignment.num_folds > 1 else 0):
+                expansion = expansions[e]
+                if not expansion.inside(view).any() or int(told[row, view]) != cluster:
                     continue
-                # Where the entity has nothing in the fold, no interaction is trained with this view.
-                moves = e in movers if inside[row].all() else sides[row] != (movers is stay)
+                if expansion.inside(view).all():  # no interaction is trained with this view
+                    moves = e in movers
+                else:
+                    projection = float((expansion.gradient(view) - share * mean) @ direction)
+                    moves = (projection > share * cut) != (movers is stay)
                 if moves:
                     moving_views.append((cluster, e, view))
         moving_views += [(cluster, e, told.shape[1] - 1) for e in movers]

@@ -30,8 +30,7 @@ class Proposal(NamedTuple):
 
     Attributes:
         beyond: shape ``(N, V)``, bool, entities beyond their cluster's cut, by each view of their interactions
-            (without each fold, and with all; with all, too, where there are none in the fold). What is beyond
-            without a fold is found without that fold of any member.
+            (without each fold, and with all; with all, too, where there are none in the fold).
         evident: shape ``(N, V)``, bool, entities with interactions in the view.
         interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
         loss: shape ``(K,)``, summed training loss of these.
@@ -109,9 +108,8 @@ def propose_split(
     max_clusters = max(1, MAX_NUMBERS // (width**2 * num_views))
     beyond = torch.zeros(assignment.num_entities, num_views, dtype=torch.bool, device=index.counts.device)
     evident = (index.counts > 0).unsqueeze(1).repeat(1, num_views)
-    # The other views of an entity leave nothing of it out, and follow the one with all.
-    own_side = torch.zeros_like(beyond)
-    own_side[:, -1] = True
+    told, blind = torch.zeros_like(beyond), torch.zeros_like(beyond)
+    share = 1.0 - 1.0 / index.num_folds if num_views > 1 else 1.0
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
@@ -146,12 +144,17 @@ def propose_split(
 
     def put(found: Gradients, cuts: Cuts, of_cluster: Tensor) -> None:
         groups = by_view(of_cluster[assignment(found.entities)])
-        sides = cuts.beyond(found.gradients.flatten(0, 1), groups.flatten()).view_as(groups)
-        own_side[found.owner, found.fold] = True
-        beyond[found.entities] = torch.where(own_side[found.entities], sides, sides[:, -1:])
+        every = found.gradients.flatten(0, 1)
+        # The side is told without the fold, but by the one plane that all say: if each fold had its own, a child
+        # would mean another thing to each. The gain is judged by planes that are blind to the fold.
+        plane = groups[:, -1:].expand_as(groups).flatten()
+        told[found.entities] = cuts.beyond(every, plane, share).view_as(groups)
+        beyond[found.entities] = cuts.beyond(found.gradients[:, -1], groups[:, -1]).unsqueeze(1)
+        beyond[found.owner, found.fold] = told[found.owner, found.fold]
         if scales is not None:
+            blind[found.entities] = cuts.beyond(every, groups.flatten()).view_as(groups)
             direction = cuts.direction[of_cluster[assignment(found.owner)] * num_views + found.fold]
-            side = beyond[found.owner, found.fold]
+            side = blind[found.owner, found.fold]
             scales.cut(found.owner, found.fold, found.counts, found.pull, side, direction)
 
     def by_view(groups: Tensor) -> Tensor:

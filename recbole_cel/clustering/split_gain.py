@@ -1,6 +1,6 @@
 """Whether a split pays: by how much the loss would fall, judged by interactions that did not choose the sides.
 
-With cross-fitting, the cut and the side of an entity are told by the folds other than one, and the gradient of that
+With cross-fitting, a cut and the side of an entity are told by the folds other than one, and the gradient of that
 one fold tells whether the two sides want to go the ways that they were cut by. If entities were cut by chance, they
 do not: the gain is then about half a nat, and above two once in twelve times, however wide the row is.
 
