@@ -1,8 +1,9 @@
 """Whether a split pays: by how much the loss would fall, judged by interactions that did not choose the sides.
 
-With cross-fitting, a cut and the side of an entity are told by the folds other than one, and the gradient of that
-one fold tells whether the two sides want to go the ways that they were cut by. If entities were cut by chance, they
-do not: the gain is then about half a nat, and above two once in twelve times, however wide the row is.
+With cross-fitting, a cut and the side of an entity are told by the folds other than one, and the gradient of
+that one fold tells whether the two sides want to go the ways that they were cut by. If entities were cut by
+chance, they do not: the gain is then about half a nat, and above two once in twelve times, however wide the
+row is.
 
 To second order, two sides with the gradients g and h of the summed loss and the curvatures A and B along the
 direction of the cut gain ``(g B - h A) ** 2 / (2 A B (A + B))`` by rows of their own over one that they share. The
