@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
-FORMAT = "recbole_cel checkpoint 1"
+# Raise the number when what is saved changes.
+FORMAT = "recbole_cel checkpoint 2"
 ENCODED = "encoded as"
 
 
@@ -65,7 +66,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: cut off, damaged, or no checkpoint of recbole_cel (it must hold tensors and plain data only)"
         ) from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        if isinstance(found, str) and found.startswith(FORMAT.rstrip("0123456789")):
+            raise CheckpointError(
+                f"{path}: written by another version of recbole_cel ('{found}', and this one reads '{FORMAT}'); "
+                "read it with that version, or train again"
+            )
         raise CheckpointError(f"{path}: not written by recbole_cel (expected format '{FORMAT}')")
     try:
         intact = digest(state["content"]) == state["digest"] and isinstance(state["content"], dict)

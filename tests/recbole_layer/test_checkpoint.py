@@ -106,6 +106,12 @@ def test_files_of_others(tmp_path, thing):
         checkpoints.read(tmp_path / "b.pth")
 
 
+def test_files_of_other_versions(tmp_path):
+    torch.save({"format": "recbole_cel checkpoint 1", "content": {}}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="another version of recbole_cel.*train again"):
+        checkpoints.read(tmp_path / "a.pth")
+
+
 def test_saved_model_loads_with_its_data(trained, options):
     result, best, _ = trained
     assert torch.load(best, weights_only=True)["content"]["model"] == "FM_CEL"
