@@ -105,7 +105,9 @@ def propose_split(
     width = sum(table.embedding_dim for table in tables)
     num_views = index.num_folds + 1 if index.num_folds > 1 else 1
     max_members = max_members or max(2, MAX_NUMBERS // (width * num_views))
-    max_clusters = max(1, MAX_NUMBERS // (width**2 * num_views))
+    # Only the gain asks for planes that are blind to a fold.
+    planes = num_views if weigh else 1
+    max_clusters = max(1, MAX_NUMBERS // (width**2 * planes))
     beyond = torch.zeros(assignment.num_entities, num_views, dtype=torch.bool, device=index.counts.device)
     evident = (index.counts > 0).unsqueeze(1).repeat(1, num_views)
     told, blind = torch.zeros_like(beyond), torch.zeros_like(beyond)
@@ -143,12 +145,12 @@ def propose_split(
             yield Gradients(chunk.entities, gradients, owner, chunk.cell_fold, pull, counts)
 
     def put(found: Gradients, cuts: Cuts, of_cluster: Tensor) -> None:
-        groups = by_view(of_cluster[assignment(found.entities)])
+        groups = by_plane(of_cluster[assignment(found.entities)])
         every = found.gradients.flatten(0, 1)
         # The side is told without the fold, but by the one plane that all say: if each fold had its own, a child
         # would mean another thing to each. The gain is judged by planes that are blind to the fold.
-        plane = groups[:, -1:].expand_as(groups).flatten()
-        told[found.entities] = cuts.beyond(every, plane, share).view_as(groups)
+        plane = groups[:, -1:].expand(-1, num_views).flatten()
+        told[found.entities] = cuts.beyond(every, plane, share).view(-1, num_views)
         beyond[found.entities] = cuts.beyond(found.gradients[:, -1], groups[:, -1]).unsqueeze(1)
         beyond[found.owner, found.fold] = told[found.owner, found.fold]
         if scales is not None:
@@ -157,17 +159,17 @@ def propose_split(
             side = blind[found.owner, found.fold]
             scales.cut(found.owner, found.fold, found.counts, found.pull, side, direction)
 
-    def by_view(groups: Tensor) -> Tensor:
-        return groups.unsqueeze(1) * num_views + torch.arange(num_views, device=groups.device)
+    def by_plane(groups: Tensor) -> Tensor:
+        return groups.unsqueeze(1) * planes + torch.arange(planes, device=groups.device)
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
         cutting = Gradients(*(torch.cat(parts) for parts in zip(*gradients_of(members[:sample]))))
         present, groups = assignment(cutting.entities).unique_consecutive(return_inverse=True)
         of_cluster = torch.zeros_like(assignment.members)
         of_cluster[present] = torch.arange(len(present), device=present.device)
-        counts = index.counts[cutting.entities].repeat_interleave(num_views)
-        every = cutting.gradients.flatten(0, 1), counts, by_view(groups).flatten()
-        cuts = fit_cuts(*every, len(present) * num_views, threshold, num_views)
+        counts = index.counts[cutting.entities].repeat_interleave(planes)
+        every = cutting.gradients[:, -planes:].flatten(0, 1), counts, by_plane(groups).flatten()
+        cuts = fit_cuts(*every, len(present) * planes, threshold, planes)
         put(cutting, cuts, of_cluster)
         for rest in gradients_of(members[sample:]):
             put(rest, cuts, of_cluster)
