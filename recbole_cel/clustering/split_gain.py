@@ -16,12 +16,9 @@ import torch
 from torch import Tensor
 
 from ..embedding.assignment import ClusterAssignment
-from .grouping import Chunk
+from .grouping import Blocks, Chunk
 from .objective import Objective, loss_curvature
 from .probe import Probe
-
-# Bound of memory: interactions whose curvatures are held at once.
-MAX_INTERACTIONS = 1 << 12
 
 
 class SplitGain:
@@ -44,15 +41,15 @@ class SplitGain:
     def see(self, objective: Objective, chunk: Chunk, seen: Probe) -> None:
         """Take the curvatures of some interactions."""
         # One fold is enough for a mean; without folds there is but one.
-        first_fold = (chunk.cell_fold[chunk.cell] == 0).nonzero().squeeze(1)
-        for some in first_fold.split(MAX_INTERACTIONS):
-            self._see(objective, chunk, seen, some)
-
-    def _see(self, objective: Objective, chunk: Chunk, seen: Probe, some: Tensor) -> None:
-        clusters, jacobian = self._assignment(chunk.entities)[chunk.owner][some], seen.jacobian[some]
-        curvature = loss_curvature(objective, seen.outputs[some], seen.targets[some])
-        products = (curvature.unsqueeze(1) * jacobian).unsqueeze(2) * jacobian.unsqueeze(1)
-        self._curvature.index_add_(0, clusters, products.flatten(1).double())
+        some = (chunk.cell_fold[chunk.cell] == 0).nonzero().squeeze(1)
+        clusters, order = self._assignment(chunk.entities)[chunk.owner[some]].sort(stable=True)
+        some = some[order]
+        jacobian = seen.jacobian[some]
+        curvature = loss_curvature(objective, seen.outputs[some], seen.targets[some]).unsqueeze(1)
+        present, group = clusters.unique_consecutive(return_inverse=True)
+        blocks = Blocks(group, len(present))
+        products = blocks.sum_products(blocks.pad(curvature * jacobian), blocks.pad(jacobian))
+        self._curvature.index_add_(0, present, products.flatten(1).double())
         self._seen += torch.bincount(clusters, minlength=len(self._seen))
 
     def cut(
