@@ -145,7 +145,7 @@ def main() -> None:
                 def score(
                     seed: int, decay: float, model: str = model, options: dict[str, Any] = options
                 ) -> Scores:
-                    given = {**common, **options, "seed": seed, "weight_decay": decay}
+                    given = {**common, **options, **overrides, "seed": seed, "weight_decay": decay}
                     return trained(model, given, args.dataset)
 
                 table.append(best_line(name, args.decays, args.seeds, choosing, score))

@@ -3,14 +3,17 @@
 An entity has several *views* (see ``embedding/folds.py``): what is assigned without each fold of its interactions,
 and what is assigned with all of them. The best cluster by the interactions of a view need not be the best one for
 other interactions of the entity, above all where they are few: one bought item says little. The fold that a view
-leaves out tells how well each choice did, so a choice is *calibrated*: entities that have as much evidence and
-prefer the same cluster go together to the one which served such entities best where it was not decided.
+leaves out tells how well each choice did, and so a choice is *calibrated*, in two steps. First preferences are
+shrunk (see ``shrinkage.py``): to the losses of a view's own interactions are added those of some more, as entities
+with as much evidence have them on average. Then entities that have as much evidence and prefer the same cluster go
+together to the one which served such entities best where it was not decided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,12 +24,11 @@ from .objective import Objective, loss_slope
 from .probe import Probe, probe_chunk
 from .quadratic import Quadratic, Reach, curvatures
 from .reassignment import MAX_INTERACTIONS, Level, Reassignment
+from .shrinkage import NUM_KINDS, kind_of, others_than, shrinkage
 
-# Entities with as much evidence: 0, 1, 2, 3-4, 5-8, 9-16, 17-32 and more interactions in the view.
-EVIDENCE = (1, 2, 3, 5, 9, 17, 33)
 # A group leaves the cluster that it prefers only for one that is better by so much on what was left out.
 CALIBRATION_GAIN = 10.0
-# Calibration looks at about so many interactions, of entities drawn at random; it bounds memory and time.
+# Calibration looks at about so many interactions; it bounds memory and time.
 SAMPLE = 1 << 18
 # Bounds of memory, in numbers: curvatures of one chunk, and of the cells that calibrate; views have as many.
 MAX_NUMBERS = 1 << 23
@@ -168,7 +170,8 @@ def reassign_cross_fitted(
         levels: for each level of the field's embedding, the tables that share the level's assignment.
         index: the field's interactions, in folds.
         gain: in units of the loss (nats for cross-entropy).
-        generator: draws the entities that calibrate.
+        generator: draws the entities that calibrate, above all those with little evidence, which need it most and
+            cost least.
         prior: weight of the prior, as in :func:`~.reassignment.reassign`.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         calibration: whether to calibrate; it takes ``F * K ** 2`` numbers for each amount of evidence.
@@ -186,13 +189,14 @@ def reassign_cross_fitted(
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
         return Reassignment(0, 0.0, 0.0)
-    entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
+    lots = torch.rand(len(entities), generator=generator).to(entities.device) * index.counts[entities]
+    entities = entities[lots.argsort()]
     # Losses of whole entities: the first of them is looked at, however much it has.
     cells = index.counts[entities].clamp(max=index.num_folds).cumsum(0)
     some = (index.counts[entities].cumsum(0) <= sample) & (cells <= MAX_HELD // width**2)
     first = max(1, int(some.sum())) if calibration else 0
     before = after = 0.0
-    maps: list[Tensor] = []
+    calibrations: list[Calibration] = []
     targets: list[list[Tensor]] = [[] for _ in choosing]
 
     def look(entities: Tensor) -> Iterator[Views]:
@@ -209,18 +213,18 @@ def reassign_cross_fitted(
         before += sum(seen.training_loss() for seen in sampled)
         for level, parts in zip(choosing, targets):
             found, chosen = _calibrate(level, sampled, gain, keep)
-            maps.append(found)
+            calibrations.append(found)
             parts += [dense(seen.chunk, level.alive[some]) for seen, some in zip(sampled, chosen)]
         after += sum(seen.training_loss() for seen in sampled)
         del sampled
     for seen in look(entities[first:]):
         before += seen.training_loss()
         for number, (level, parts) in enumerate(zip(choosing, targets)):
-            current, preferred, _ = _prefer(level, seen, gain)
+            current, losses, _ = _losses(level, seen, gain)
             if calibration:
-                choice = _mapped(maps[number], seen.fold, seen.evidence, preferred)
+                choice = calibrations[number].choose(seen, losses)
             else:
-                choice = torch.where(seen.evidence > 0, preferred, current)
+                choice = torch.where(seen.evidence > 0, losses.argmin(dim=1), current)
             choice = _kept(keep, seen, current, choice)
             seen.move(level, current, choice)
             parts.append(dense(seen.chunk, level.alive[choice]))
@@ -233,51 +237,73 @@ def reassign_cross_fitted(
         if calibration:
             # Entities without any interaction have as much evidence as views without one.
             idle = (index.counts == 0 if keep is None else (index.counts == 0) & ~keep).nonzero().squeeze(1)
-            rest = level.alive[maps[number][-1, 0, 0]].expand(len(idle), target.shape[1])
+            rest = level.alive[calibrations[number].target[-1, 0, 0]].expand(len(idle), target.shape[1])
             everyone, target = torch.cat([entities, idle]), torch.cat([target, rest])
         level.assignment.move(everyone, target)
     return Reassignment(int(changed.sum()), before, after)
 
 
-def _prefer(level: Level, seen: Views, gain: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The cluster that each view has and the one that it prefers, shape ``(V,)``, and the losses left out.
+def _losses(level: Level, seen: Views, gain: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The cluster of each view, shape ``(V,)``, and the losses in it ``(V, K)`` and left out of it ``(C, K)``.
 
-    The present cluster gets ``gain`` ahead.
+    The present cluster gets ``gain`` ahead, and the prior's price is added, in what is not left out.
     """
     current = level.column[seen.assigned(level)]
     losses, left_out = seen.losses(level, current)
     ahead = level.price.new_full((len(current), 1), -gain)
-    preferred = (losses + level.price).scatter_add_(1, current.unsqueeze(1), ahead).argmin(dim=1)
-    return current, preferred, left_out
+    return current, (losses + level.price).scatter_add_(1, current.unsqueeze(1), ahead), left_out
+
+
+class Calibration(NamedTuple):
+    """What views of each left-out fold and each amount of evidence do; told by the folds of other views alone.
+
+    Attributes:
+        pull: shape ``(F + 1, kinds, K)``, what is added to the losses of a view.
+        target: shape ``(F + 1, kinds, K)``, where a view goes that prefers each cluster then.
+    """
+
+    pull: Tensor
+    target: Tensor
+
+    def choose(self, seen: Views, losses: Tensor) -> Tensor:
+        """Where views with these ``losses`` ``(V, K)`` go, shape ``(V,)``."""
+        kind = kind_of(seen.evidence)
+        return self.target[seen.fold, kind, _preferred(losses, self.pull, seen.fold, kind)]
+
+
+def _preferred(losses: Tensor, pull: Tensor, fold: Tensor, kind: Tensor) -> Tensor:
+    """The cluster that each view prefers, shape ``(V,)``; without evidence there is no preference, written 0."""
+    return (losses + pull[fold, kind]).argmin(dim=1) * (kind > 0)
 
 
 def _calibrate(
     level: Level, sampled: Sequence[Views], gain: float, keep: Tensor | None
-) -> tuple[Tensor, list[Tensor]]:
-    """Where views of each evidence and preference should go, shape ``(F + 1, evidence, K)``.
+) -> tuple[Calibration, list[Tensor]]:
+    """Calibrate one level; also returned is where this puts each of the sampled views, shapes ``(V,)``.
 
-    Each view is told by the folds of the other views alone. Also returned is where this puts each of the sampled
-    views, shapes ``(V,)``, which are moved there.
+    These are moved there.
     """
-    kinds, clusters = len(EVIDENCE) + 1, len(level.alive)
-    folds = sampled[0].chunk.num_folds
-    table = level.rows.new_zeros(folds * kinds * clusters, clusters, dtype=torch.float64)
-    preferences = []
-    for seen in sampled:
-        current, preferred, left_out = _prefer(level, seen, gain)
-        group = _group(seen.fold, seen.evidence, preferred, clusters)
-        table.index_add_(0, group[: len(left_out)], left_out.double())
-        preferences.append((seen, current, preferred))
-    table = table.view(folds, kinds * clusters, clusters)
-    others = torch.cat([table.sum(dim=0) - table, table.sum(dim=0, keepdim=True)])
-    stay = torch.arange(clusters, device=table.device).repeat(kinds).expand(folds + 1, -1)
-    best, target = others.min(dim=2)
-    better = others.gather(2, stay.unsqueeze(2)).squeeze(2) - best > CALIBRATION_GAIN
-    found = torch.where(better, target, stay).view(folds + 1, kinds, clusters)
+    clusters, folds = len(level.alive), sampled[0].chunk.num_folds
+    looked = [_losses(level, seen, gain) for seen in sampled]
+    cells = [len(left_out) for _, _, left_out in looked]
+    fold = torch.cat([seen.fold[:number] for seen, number in zip(sampled, cells)])
+    kind = kind_of(torch.cat([seen.evidence[:number] for seen, number in zip(sampled, cells)]))
+    losses = torch.cat([one[:number] for (_, one, _), number in zip(looked, cells)])
+    left_out = torch.cat([one for _, _, one in looked]).double()
+    sizes = torch.cat([seen.chunk.cell_sizes() for seen in sampled])
+    pull, usual = shrinkage(fold, kind, losses, left_out, sizes, folds)
+
+    group = (fold * NUM_KINDS + kind) * clusters + _preferred(losses, pull, fold, kind)
+    table = left_out.new_zeros(folds * NUM_KINDS * clusters, clusters).index_add_(0, group, left_out)
+    others = others_than(table.view(folds, NUM_KINDS, clusters, clusters))
+    stay = torch.arange(clusters, device=table.device).repeat(folds + 1, NUM_KINDS, 1)
+    stay[:, 0] = usual.unsqueeze(1)
+    best, target = others.min(dim=3)
+    better = others.gather(3, stay.unsqueeze(3)).squeeze(3) - best > CALIBRATION_GAIN
+    found = Calibration(pull, torch.where(better, target, stay))
     chosen = []
-    for seen, current, preferred in preferences:
-        choice = _mapped(found, seen.fold, seen.evidence, preferred)
-        chosen.append(_kept(keep, seen, current, choice))
+    for seen, (current, one, _) in zip(sampled, looked):
+        chosen.append(_kept(keep, seen, current, found.choose(seen, one)))
         seen.move(level, current, chosen[-1])
     return found, chosen
 
@@ -285,15 +311,3 @@ def _calibrate(
 def _kept(keep: Tensor | None, seen: Views, current: Tensor, choice: Tensor) -> Tensor:
     """``choice`` ``(V,)``, but ``current`` for the entities that stay."""
     return choice if keep is None else torch.where(keep[seen.chunk.entities][seen.owner], current, choice)
-
-
-def _group(fold: Tensor, evidence: Tensor, preferred: Tensor, clusters: int) -> Tensor:
-    """Number of the group of each view, shape ``(V,)``; without evidence there is no preference."""
-    edges = torch.tensor(EVIDENCE, device=evidence.device)
-    kind = torch.bucketize(evidence, edges, right=True)
-    return (fold * (len(EVIDENCE) + 1) + kind) * clusters + preferred * (evidence > 0)
-
-
-def _mapped(found: Tensor, fold: Tensor, evidence: Tensor, preferred: Tensor) -> Tensor:
-    """Where views go by a calibration ``(F + 1, evidence, K)``, shape ``(V,)``."""
-    return found.flatten()[_group(fold, evidence, preferred, found.shape[2])]

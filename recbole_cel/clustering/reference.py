@@ -6,21 +6,22 @@ The fast implementations in ``split.py`` and ``reassignment.py`` are tested to a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
-from .cross_fitting import CALIBRATION_GAIN, EVIDENCE
+from .cross_fitting import CALIBRATION_GAIN
 from .gpca import RELATIVE_VARIANCE
 from .objective import Objective, loss_slope
 from .probe import shared_rows
 from .quadratic import MIN_REACH
 from .reassignment import ROUNDING, SCREENING
+from .shrinkage import EVIDENCE, FROM_NEXT_KIND, NUM_KINDS, STRENGTHS
 
 
 def recorded_outputs(
@@ -273,6 +274,64 @@ class Expansion:
         return self.slopes(view) * steps + self._bends * steps.square() / 2
 
 
+class ViewLosses(NamedTuple):
+    """One view: its number of interactions, and losses under each cluster, of its own and of those left out.
+
+    ``within`` has shape ``(K,)`` and is summed; ``outside`` has shape ``(K, B)``.
+    """
+
+    evidence: int
+    within: Tensor
+    outside: Tensor
+
+    @property
+    def kind(self) -> int:
+        """Which amount of evidence it has."""
+        return sum(self.evidence >= edge for edge in EVIDENCE)
+
+
+def reference_shrinkage(
+    views: dict[tuple[int, int], ViewLosses], folds: int, clusters: int
+) -> tuple[Callable[[int, int], Tensor], Callable[[int], int]]:
+    """What views add to their losses, told by the folds that other views leave out.
+
+    Args:
+        views: by entity and left-out fold.
+        folds: number of folds; a view that leaves out none has this number.
+        clusters: number of clusters K.
+
+    Returns:
+        For a left-out fold and an amount of evidence, what is added, shape ``(K,)``; for a left-out fold, the best
+        cluster of entities without evidence.
+    """
+
+    def others(hidden: frozenset[int], kind: int) -> list[tuple[int, ViewLosses]]:
+        return [(fold, one) for (_, fold), one in views.items() if fold not in hidden and one.kind == kind]
+
+    @cache
+    def mean(hidden: frozenset[int], kind: int) -> Tensor:
+        nothing = torch.zeros(clusters, dtype=torch.float64)
+        following = mean(hidden, kind + 1) if kind + 1 < NUM_KINDS else nothing
+        losses = torch.cat([nothing[:, None][:, :0], *(one.outside for _, one in others(hidden, kind))], dim=1)
+        found = (losses.sum(dim=1) + FROM_NEXT_KIND * following) / (losses.shape[1] + FROM_NEXT_KIND)
+        return found - found.mean()
+
+    @cache
+    def pull(view: int, kind: int) -> Tensor:
+        hidden = frozenset({view, folds})
+
+        def score(strength: float) -> float:
+            total = 0.0
+            for fold, one in others(hidden, kind):
+                preferred = (one.within + strength * mean(hidden | {fold}, kind)).argmin()
+                total += float(one.outside.sum(dim=1)[preferred])
+            return total
+
+        return min(STRENGTHS, key=score) * mean(hidden, kind)
+
+    return pull, lambda view: int(mean(frozenset({view, folds}), 0).argmin())
+
+
 def reference_reassign_cross_fitted(
     objective: Objective,
     levels: Sequence[Sequence[ClusteredEmbedding]],
@@ -294,8 +353,7 @@ def reference_reassign_cross_fitted(
         size = assignment.num_entities + len(alive)
         price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
         told = assignment.views(torch.arange(assignment.num_entities))
-        preferred: dict[tuple[int, int], tuple[int, int]] = {}
-        left_out: dict[tuple[int, tuple[int, int]], Tensor] = {}
+        views: dict[tuple[int, int], ViewLosses] = {}
         for entity, expansion in expansions.items():
             for view in range(folds + 1):
                 inside = expansion.inside(view if view < folds else -1)
@@ -303,38 +361,49 @@ def reference_reassign_cross_fitted(
                     continue
                 current = int(told[entity, view])
                 base = expansion.row(view if view < folds else -1) - weight[current]
-                losses = {
-                    k: expansion.losses_with(view if view < folds else -1, base + weight[k]).double()
-                    for k in alive
-                }
-                score = {k: float(losses[k][inside].sum()) + price[k] for k in alive}
-                score[current] -= gain
-                best = min(alive, key=lambda k: (score[k], k)) if inside.any() else alive[0]
-                kind = sum(int(inside.sum()) >= edge for edge in EVIDENCE)
-                preferred[entity, view] = (kind, best)
-                if view < folds:
-                    outside = torch.stack([losses[k][~inside].sum() for k in alive])
-                    group = (view, (kind, best))
-                    left_out[group] = left_out.get(group, 0.0) + outside
+                losses = torch.stack(
+                    [expansion.losses_with(view if view < folds else -1, base + weight[k]).double() for k in alive]
+                )
+                within = losses[:, inside].sum(dim=1) + torch.tensor([price[k] for k in alive])
+                within[alive.index(current)] -= gain
+                views[entity, view] = ViewLosses(int(inside.sum()), within, losses[:, ~inside])
+        pull, usual = reference_shrinkage(views, folds, len(alive))
 
-        def chosen(view: int, kind: int, best: int, alive: list[int] = alive, left_out: Any = left_out) -> int:
-            groups = [(fold, (kind, best)) for fold in range(folds) if fold != view]
-            total = sum((left_out[g] for g in groups if g in left_out), torch.zeros(len(alive)))
-            better = float(total[alive.index(best)] - total.min()) > CALIBRATION_GAIN
-            return alive[int(total.argmin())] if better else best
+        def preferred(entity: int, view: int, views: Any = views, pull: Any = pull) -> int:
+            """Position in ``alive`` of what the view prefers; 0 without evidence."""
+            one = views[entity, view]
+            if not one.evidence:
+                return 0
+            return int((one.within + (pull(view, one.kind) if calibration else 0.0)).argmin())
 
-        decided = {}
-        for (entity, view), (kind, best) in preferred.items():
-            if calibration:
-                decided[entity, view] = chosen(view, kind, best)
-            elif kind > 0:
-                decided[entity, view] = best
+        def chosen(
+            view: int,
+            kind: int,
+            best: int,
+            views: Any = views,
+            usual: Any = usual,
+            alive: list[int] = alive,
+            preferred: Any = preferred,
+        ) -> int:
+            """Where views go that leave out this fold, have so much evidence and prefer the cluster."""
+            stay = best if kind else usual(view)
+            total = torch.zeros(len(alive), dtype=torch.float64)
+            for (entity, fold), one in views.items():
+                if fold not in (view, folds) and one.kind == kind and preferred(entity, fold) == best:
+                    total += one.outside.sum(dim=1)
+            return int(total.argmin()) if float(total[stay] - total.min()) > CALIBRATION_GAIN else stay
+
         for entity in range(assignment.num_entities):
             if entity not in expansions:
                 if calibration:
-                    told[entity] = chosen(folds, 0, alive[0])
+                    told[entity] = alive[chosen(folds, 0, 0)]
                 continue
+            before = told[entity].clone()
             for view in range(folds + 1):
-                followed = (entity, view) if (entity, view) in preferred else (entity, folds)
-                told[entity, view] = decided.get(followed, told[entity, view])
+                followed = view if (entity, view) in views else folds
+                kind = views[entity, followed].kind
+                if calibration:
+                    told[entity, view] = alive[chosen(followed, kind, preferred(entity, followed))]
+                else:
+                    told[entity, view] = alive[preferred(entity, followed)] if kind else before[followed]
         assignment.move(torch.arange(len(told)), told)
