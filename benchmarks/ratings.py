@@ -5,7 +5,7 @@
 
 Every line is trained with each weight decay of ``--decays`` (each strength for the library) on each seed; the one
 with the best mean validation RMSE (of the first seed, with ``--choose-on-first``) is tested. The seed also changes
-the split. Further ``--key=value`` go to every run of a model. ``--only`` picks lines.
+the split. Further ``--key=value`` go to every run of a model, and win over its line's options. ``--only`` picks lines.
 """
 
 from __future__ import annotations
@@ -43,7 +43,20 @@ def model_lines() -> dict[str, tuple[str, dict[str, Any]]]:
     for base in ("MF", "NMF"):
         for share in (5, 1, 0.5):
             lines[f"{base}_CEL {share} %"] = (f"{base}_CEL", {"cel_compression_ratio": 100 / share})
-    own = {"cel_personalisation": True, "cel_personalisation_lambda": 0.0, "cel_compression_ratio": 20}
+    # Own rows on 2 % of shared ones, which are themselves pulled to their mean: they have many members, and weight
+    # decay, which knows of no members, would hardly hold them.
+    own = {
+        "cel_personalisation": True,
+        "cel_personalisation_start": 3,
+        "cel_personalisation_lambda": 0.0,
+        "cel_compression_ratio": 50,
+        "cel_super_clusters": 1,
+        "cel_super_cluster_weight": 1000.0,
+        "cel_levels": 1,
+        "cel_folds": 1,
+        "cel_split_gain": 0.0,
+        "cel_reassign_interval": 1,
+    }
     lines["MF_CEL own rows"] = ("MF_CEL", own)
     return lines
 
