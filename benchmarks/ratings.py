@@ -5,7 +5,7 @@
 
 Every line is trained with each weight decay of ``--decays`` (each strength for the library) on each seed; the one
 with the best mean validation RMSE (of the first seed, with ``--choose-on-first``) is tested. The seed also changes
-the split. Further ``--key=value`` go to every run of a model, and win over its line's options. ``--only`` picks lines.
+the split. Further ``--key=value`` go to every run and win over its line's options; ``--only`` picks lines.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ class ClusterSettings:
     )
     calibration: bool = option(
         True,
-        "with cross-fitting, choices made by little evidence lean on the mean losses of entities with as little, and "
-        "entities with as much evidence that prefer the same cluster go together to the one that served such "
+        "with cross-fitting, choices made by little evidence lean on the mean losses of entities with as little, "
+        "and entities with as much evidence that prefer the same cluster go together to the one that served such "
         "entities best; both are told by interactions left out",
         "True or False",
         is_bool,
