@@ -94,7 +94,7 @@ class Blocks:
     def pad(self, values: Tensor) -> Tensor:
         """``values`` ``(B, D)`` by block, shape ``(n, BLOCK, D)``; zero where a block is not full."""
         padded = values.new_zeros(len(self.group) * BLOCK, values.shape[1])
-        return padded.index_copy_(0, self._place, values).view(len(self.group), BLOCK, -1)
+        return padded.index_copy_(0, self._place, values).view(len(self.group), BLOCK, values.shape[1])
 
     def unpad(self, padded: Tensor) -> Tensor:
         """The values ``(B, D)`` that are in blocks ``(n, BLOCK, D)``."""

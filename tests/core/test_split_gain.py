@@ -3,6 +3,7 @@ import torch
 from factorisation import Problem
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.grouping import InteractionsByEntity
 from recbole_cel.clustering.objective import loss_curvature, loss_slope
 from recbole_cel.clustering.reference import own_gradient
 from recbole_cel.clustering.split import apply_split, propose_split
@@ -146,3 +147,12 @@ def test_free_clusters_not_the_gain_limit_what_is_enough():
         made.assignment.move(made.assignment.clusters.eq(20).nonzero().squeeze(1), torch.zeros(1).long())
         assert made.assignment.num_clusters == 20
     assert clusters.state_dict()["poor_splits"] == {"user": [0]}
+
+
+def test_interactions_that_all_lie_in_other_folds_are_no_trouble():
+    """Curvatures are taken from the first fold; a portion of a large data set may hold none of it."""
+    made = problem(0, 3)
+    folds = made.objective.folds(3).clamp(min=1)
+    index = InteractionsByEntity(made.users, made.assignment.num_entities, folds, 3)
+    found = propose_split(made.objective, made.tables, index, "zero", torch.Generator(), weigh=True)
+    assert found.gain.isfinite().all()
