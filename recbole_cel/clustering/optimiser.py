@@ -21,6 +21,7 @@ from .objective import Objective
 from .optimiser_state import copy_row_state
 from .probe import Probe, is_linear_in_row, probe_everything, shared_rows
 from .reassignment import reassign
+from .sample import SampledObjective, thinned
 from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
 
@@ -28,6 +29,8 @@ LINEARITY_SAMPLE = 256
 # A level is grown when so many of its split events split less than this share of what they could.
 POOR_SPLITS = 2
 ENOUGH_SPLITS = 0.1
+# Splits look at a sample only if it holds at most this share of the interactions.
+SAMPLE_SHARE = 0.5
 # Numbers in a probe that several fields share.
 MAX_PROBED = 1 << 26
 
@@ -54,7 +57,7 @@ class ClusterEvent:
         clusters_after: the same after it.
         moved: entities that changed their cluster.
         entities: entities of the field.
-        loss_before: mean training loss of an interaction before the event.
+        loss_before: mean training loss of an interaction, of those that the event looked at, before it.
         loss_after: the same after it; a split changes none.
         seconds: wall time.
     """
@@ -177,13 +180,15 @@ class ClusterOptimiser:
         events = []
         for change, names in ((self.reassign, reassigned), (self.split, grown)):
             started = time.perf_counter()
-            seen = self._probes(names)
-            share = (time.perf_counter() - started) / max(1, len(names))
+            # What looks at samples sees others for each field.
+            together = [name for name in names if change == self.reassign or not self._samples(name)]
+            seen = self._probes(together)
+            share = (time.perf_counter() - started) / max(1, len(together))
             for name in names:
                 # A split alone changes no output.
                 moves = bool(seen) and change == self.reassign and name != names[-1]
                 before = self._trained_rows(name) if moves else None
-                events.append(change(name, seen.get(name), share))
+                events.append(change(name, seen.get(name), share if name in seen else 0.0))
                 self._on_event(events[-1])
                 if before is not None:
                     _follow(seen, name, self._trained_rows(name) - before)
@@ -195,18 +200,19 @@ class ClusterOptimiser:
         A level grows while it has unused clusters and members to be told apart; where hardly any of its clusters
         are split, the next level is, too. If splits have to pay, a level is grown when, for the second time, less
         than a tenth of its clusters did. ``seen`` is a probe of all interactions, if there is one already, and
-        took so many ``seconds``.
+        took so many ``seconds``; it is of use only where splits look at all interactions.
         """
         started, before = time.perf_counter() - seconds, self._num_clusters(field)
-        settings, index = self.settings, self._index_of(field)
+        settings = self.settings
         generator = torch.Generator().manual_seed(self._seed + self.steps)
+        objective, index = self._seen_by_splits(field, generator)
         levels = self.fields[field]
         moved, split_levels = 0, list[int]()
         for tables in self._growing(field) or levels[-1:]:
             clusters = tables[0].assignment.num_clusters
             with self._progress(f"{field} split", len(index.order)) as advance:
                 found = propose_split(
-                    self.objective,
+                    objective,
                     tables,
                     index,
                     settings.split_threshold,
@@ -325,6 +331,28 @@ class ClusterOptimiser:
                 entities, assignment.num_entities, folds, assignment.num_folds
             )
         return self._index[field]
+
+    def _samples(self, field: str) -> bool:
+        """Whether splits of ``field`` look at a sample of the interactions; if that told of too few, at all."""
+        counts, limit = self._index_of(field).counts, self.settings.split_interactions
+        tables = (self._growing(field) or self.fields[field][-1:])[0]
+        if not limit or self._poor_splits[field][self.fields[field].index(tables)]:
+            return False
+        return int(counts.clamp(max=limit).sum()) <= SAMPLE_SHARE * int(counts.sum())
+
+    def _seen_by_splits(self, field: str, generator: torch.Generator) -> tuple[Objective, InteractionsByEntity]:
+        """The interactions that a split of ``field`` looks at, and their index."""
+        whole = self._index_of(field)
+        if not self._samples(field):
+            return self.objective, whole
+        some = thinned(self.objective.entities(field), whole.counts, self.settings.split_interactions, generator)
+        objective = SampledObjective(self.objective, some)
+        return objective, InteractionsByEntity(
+            objective.entities(field),
+            len(whole.counts),
+            objective.folds(whole.num_folds) if whole.num_folds > 1 else None,
+            whole.num_folds,
+        )
 
     def _is_linear(self, field: str) -> bool:
         if field not in self._linear:

@@ -103,6 +103,13 @@ class ClusterSettings:
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
+    split_interactions: int = option(
+        32,
+        "a split looks at about so many interactions of each entity, drawn anew each time, if that at least "
+        "halves the work; where hardly any split pays by these, the next looks at all; 0 always looks at all",
+        "an integer >= 0",
+        lambda v: is_int(v, 0),
+    )
     reassign_interval: float = option(
         2.0,
         "epochs between two reassignments; fractions are allowed, 0 switches reassignment off",

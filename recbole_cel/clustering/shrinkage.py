@@ -15,6 +15,8 @@ EVIDENCE = (1, 2, 3, 5, 9, 17, 33)
 NUM_KINDS = len(EVIDENCE) + 1
 # How many average interactions may be added to a view's own.
 STRENGTHS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# So many cells of each kind are enough to tell how many.
+MAX_SCORED = 1 << 12
 # The averages of a kind are themselves shrunk to those of the kind with more evidence, which count as so many.
 FROM_NEXT_KIND = 100.0
 
@@ -22,6 +24,14 @@ FROM_NEXT_KIND = 100.0
 def kind_of(evidence: Tensor) -> Tensor:
     """Which amount of evidence each number of interactions is, from 0 to ``NUM_KINDS - 1``, in the same shape."""
     return torch.bucketize(evidence, torch.tensor(EVIDENCE, device=evidence.device), right=True)
+
+
+def first_of_each(kind: Tensor, limit: int) -> Tensor:
+    """Positions of the first ``limit`` of each kind, in the order of ``kind`` ``(C,)``, shape ``(S,)``."""
+    order = kind.argsort(stable=True)
+    sizes = torch.bincount(kind, minlength=NUM_KINDS)
+    within = torch.arange(len(kind), device=kind.device) - (sizes.cumsum(0) - sizes)[kind[order]]
+    return order[within < limit].sort().values
 
 
 def others_than(table: Tensor) -> Tensor:
@@ -54,11 +64,12 @@ def shrinkage(
     numbers = left_out.new_zeros(folds * NUM_KINDS, 1).index_add_(0, group, sizes.double().unsqueeze(1))
     sums, numbers = sums.view(folds, NUM_KINDS, clusters), numbers.view(folds, NUM_KINDS, 1)
     pull, usual = [], []
+    scored = first_of_each(kind, MAX_SCORED)
     for own in range(folds + 1):
         # How strong the pull on the views without fold ``own`` is, is not told by that fold either.
         told = (torch.arange(folds, device=fold.device) != own).view(-1, 1, 1)
         means = _means(sums * told, numbers * told)
-        seen = (fold != own).nonzero().squeeze(1)
+        seen = scored[fold[scored] != own]
         average, inside, outside = means[fold[seen], kind[seen]].to(losses.dtype), losses[seen], left_out[seen]
         scores = left_out.new_zeros(NUM_KINDS, len(STRENGTHS))
         for number, strength in enumerate(STRENGTHS):

@@ -36,6 +36,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_calibration", "no", "cel_calibration must be True or False"),
         ("cel_reassign_stretch", -1, "cel_reassign_stretch must be a number >= 0"),
         ("cel_split_gain", -1, "cel_split_gain must be a number >= 0"),
+        ("cel_split_interactions", 1.5, "cel_split_interactions must be an integer >= 0"),
         ("cel_folds", 0, "cel_folds must be an integer >= 1"),
         ("cel_reassign_candidates", 3, "cel_reassign_candidates must be 0 with 8 folds"),
         ("cel_reassign_prior", -0.1, "cel_reassign_prior must be a number >= 0"),
