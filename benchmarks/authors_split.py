@@ -57,7 +57,6 @@ def published_phase(train: Ratings, seed: int, steps: int = 800) -> Factorisatio
     settings = ClusterSettings(
         split_count=1,
         split_gain=0.0,
-        split_interactions=0,
         reassign_gain=0.0,
         reassign_keep=0.309,
         super_clusters=1,
@@ -95,7 +94,6 @@ def clustered(
     settings = ClusterSettings(
         split_interval=0.25,
         split_gain=0.0,  # 50 clusters are prescribed
-        split_interactions=0,
         reassign_interval=2.0,
         reassign_gain=1.0,
         reassign_candidates=0,
@@ -167,7 +165,7 @@ def time_to_goal(train: Ratings, valid: Ratings) -> tuple[float, float, float]:
         non_negative=False,
         offset=float(train.values.mean()),
     )
-    settings = ClusterSettings(split_interval=0.06, split_gain=0.0, split_interactions=0, reassign_interval=0.0)
+    settings = ClusterSettings(split_interval=0.06, split_gain=0.0, reassign_interval=0.0)
     recipe = Recipe(1, 256, 0.03, user_decay=0.05, item_decay=0.05, bias_decay=0.01, clusters=settings)
     processor = time.process_time()
     seconds = fit(model, train, recipe, 0)

@@ -55,7 +55,6 @@ def model_lines() -> dict[str, tuple[str, dict[str, Any]]]:
         "cel_levels": 1,
         "cel_folds": 1,
         "cel_split_gain": 0.0,
-        "cel_split_interactions": 0,
         "cel_reassign_interval": 1,
     }
     lines["MF_CEL own rows"] = ("MF_CEL", own)

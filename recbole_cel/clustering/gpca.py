@@ -30,32 +30,25 @@ class Cuts(NamedTuple):
     threshold: Tensor
     exists: Tensor
 
-    def project(self, gradients: Tensor, groups: Tensor, share: float = 1.0) -> Tensor:
-        """Centred projections, shape ``(M,)``, of ``gradients`` ``(M, D)`` of members of ``groups`` ``(M,)``.
+    def project(self, gradients: Tensor, groups: Tensor) -> Tensor:
+        """Centred projections, shape ``(M,)``, of ``gradients`` ``(M, D)`` of members of ``groups`` ``(M,)``."""
+        return ((gradients - self.mean[groups]) * self.direction[groups]).sum(dim=1)
 
-        ``share`` is the share of the interactions that the gradients were summed over.
-        """
-        return ((gradients - share * self.mean[groups]) * self.direction[groups]).sum(dim=1)
-
-    def beyond(self, gradients: Tensor, groups: Tensor, share: float = 1.0) -> Tensor:
+    def beyond(self, gradients: Tensor, groups: Tensor) -> Tensor:
         """Which members lie beyond their group's cut, bool, shape ``(M,)``."""
-        return (self.project(gradients, groups, share) > share * self.threshold[groups]) & self.exists[groups]
+        return (self.project(gradients, groups) > self.threshold[groups]) & self.exists[groups]
 
 
-def fit_cuts(
-    gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups: int, threshold: str, num_views: int = 1
-) -> Cuts:
+def fit_cuts(gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups: int, threshold: str) -> Cuts:
     """Find the cut of every group.
 
     Args:
         gradients: shape ``(M, D)``, float64, each member's gradient with respect to its own row.
         interactions: shape ``(M,)``, number of interactions of each member.
         groups: shape ``(M,)``, group of each member, in ``0 .. num_groups - 1``; every group has a member.
-        num_groups: number of groups G, a multiple of ``num_views``.
+        num_groups: number of groups G.
         threshold: ``zero``, ``median`` (the lower median member) or ``data_median`` (the member at which
             half of the group's interactions is reached).
-        num_views: each run of so many groups is one cluster, seen by parts of its interactions; beyond the cut is
-            on the same side in all of them.
 
     Raises:
         ValueError: if a gradient is not finite, as when training diverges.
@@ -72,7 +65,7 @@ def fit_cuts(
     for rows, group in zip(centred.split(block), groups.split(block)):
         covariance.index_add_(0, group, (rows.unsqueeze(2) * rows.unsqueeze(1)).flatten(1))
     variances, vectors = torch.linalg.eigh((covariance / sizes).view(num_groups, dim, dim))
-    direction = orient(vectors[:, :, -1].view(-1, num_views, dim)).flatten(0, 1)
+    direction = orient(vectors[:, :, -1])
     scale = gradients.new_zeros(num_groups).index_add_(0, groups, gradients.square().sum(1)) / sizes.squeeze(1)
     exists = variances[:, -1] > RELATIVE_VARIANCE * scale
     cuts = Cuts(mean, direction, gradients.new_zeros(num_groups), exists)
@@ -83,16 +76,9 @@ def fit_cuts(
 
 
 def orient(directions: Tensor) -> Tensor:
-    """Flip vectors, for ``v`` and ``-v`` are one principal component.
-
-    Of ``directions``, shape ``(C, V, D)``, the last of each V gets its largest component positive, and the others
-    the sign that brings them nearest to it.
-    """
-    last = directions[:, -1]
-    largest = last.gather(1, last.abs().argmax(dim=1, keepdim=True))
-    last = torch.where(largest < 0, -last, last)
-    along = (directions * last.unsqueeze(1)).sum(dim=2, keepdim=True)
-    return torch.where(along < 0, -directions, directions)
+    """Flip vectors ``(G, D)``, for ``v`` and ``-v`` are one principal component: the largest is positive."""
+    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    return torch.where(largest < 0, -directions, directions)
 
 
 def _medians(projections: Tensor, weights: Tensor, groups: Tensor, num_groups: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,18 +18,14 @@ from .cross_fitting import reassign_cross_fitted
 from .grouping import InteractionsByEntity
 from .objective import Objective
 from .optimiser_state import copy_row_state
-from .probe import Probe, is_linear_in_row, probe_everything, shared_rows
+from .probe import Probe, is_linear_in_row, probe_everything
 from .reassignment import reassign
-from .sample import SampledObjective, thinned
 from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
-# A level is grown when so many of its split events split less than this share of what they could.
+# With cross-fitting, a level is grown when no split paid so often.
 POOR_SPLITS = 2
-ENOUGH_SPLITS = 0.1
-# Splits look at a sample only if it holds at most this share of the interactions.
-SAMPLE_SHARE = 0.5
 # Numbers in a probe that several fields share.
 MAX_PROBED = 1 << 26
 
@@ -161,116 +156,118 @@ class ClusterOptimiser:
     def step(self) -> list[ClusterEvent]:
         """Count one optimiser step and do what is due after it; returns the events.
 
-        A reassignment that is due at the same step as a split comes first: right after a split the children's
-        rows are equal, and there is nothing to choose between them.
+        With cross-fitting, levels are grown within a reassignment. Without, a reassignment that is due at the same
+        step as a split comes first: right after a split the children's rows are equal, and there is nothing to
+        choose between them.
         """
         self.steps += 1
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        reassigned = grown = list[str]()
+        growing = list(filter(self._growing, self.fields)) if self.steps % self._split_every == 0 else []
+        grown = [name for name in growing if self._in_folds(name)]
+        split = [name for name in growing if name not in grown]
+        reassigned = list[str]()
         if self._reassign_every and self.steps >= self._next_reassignment:
+            reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
+        if reassigned or grown:
             wait = max(self._reassign_every, round(self.settings.reassign_stretch * self.steps))
             self._next_reassignment = self.steps + wait
-            reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
-        if self.steps % self._split_every == 0:
-            grown = list(filter(self._growing, self.fields))
-        if (reassigned or grown) and self.objective.refresh():
+        if (reassigned or growing) and self.objective.refresh():
             self._index.clear()
+        together = [name for name in self.fields if name in reassigned or name in grown]
+        started = time.perf_counter()
+        seen = self._probes([name for name in together if self._in_folds(name)])
+        share = (time.perf_counter() - started) / max(1, len(seen))
         events = []
-        for change, names in ((self.reassign, reassigned), (self.split, grown)):
-            started = time.perf_counter()
-            # What looks at samples sees others for each field.
-            together = [name for name in names if change == self.reassign or not self._samples(name)]
-            seen = self._probes(together)
-            share = (time.perf_counter() - started) / max(1, len(together))
-            for name in names:
-                # A split alone changes no output.
-                moves = bool(seen) and change == self.reassign and name != names[-1]
-                before = self._trained_rows(name) if moves else None
-                events.append(change(name, seen.get(name), share if name in seen else 0.0))
-                self._on_event(events[-1])
-                if before is not None:
-                    _follow(seen, name, self._trained_rows(name) - before)
+        for name in together:
+            done = self._reassign(name, name in grown, seen, share if name in seen else 0.0)
+            events.append(done)
+            self._on_event(done)
+        for name in split:
+            events.append(self.split(name))
+            self._on_event(events[-1])
         return events
 
-    def split(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
+    def split(self, field: str) -> ClusterEvent:
         """Split clusters of ``field`` now, in its first level that still grows.
 
-        A level grows while it has unused clusters and members to be told apart; where hardly any of its clusters
-        are split, the next level is, too. If splits have to pay, a level is grown when, for the second time, less
-        than a tenth of its clusters did. ``seen`` is a probe of all interactions, if there is one already, and
-        took so many ``seconds``; it is of use only where splits look at all interactions.
+        With cross-fitting, levels are grown and all are reassigned. Without, a level grows while it has unused
+        clusters and members to be told apart; where none of its clusters is split, the next level is, too.
         """
-        started, before = time.perf_counter() - seconds, self._num_clusters(field)
-        settings = self.settings
+        if self._in_folds(field):
+            return self._reassign(field, True, {}, 0.0)
+        started, before = time.perf_counter(), self._num_clusters(field)
+        settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
-        objective, index = self._seen_by_splits(field, generator)
         levels = self.fields[field]
-        moved, split_levels = 0, list[int]()
         for tables in self._growing(field) or levels[-1:]:
-            clusters = tables[0].assignment.num_clusters
             with self._progress(f"{field} split", len(index.order)) as advance:
                 found = propose_split(
-                    objective,
-                    tables,
-                    index,
-                    settings.split_threshold,
-                    generator,
-                    levels=levels,
-                    weigh=settings.split_gain > 0,
-                    seen_before=seen,
-                    advance=advance,
+                    self.objective, tables, index, settings.split_threshold, generator, advance=advance
                 )
-            limits = settings.split_criterion, settings.split_count, settings.split_gain
-            done = apply_split(found, tables, index, *limits)
-            moved += done.moved
-            if self.optimiser is not None:
-                for table in tables:
-                    copy_row_state(self.optimiser, table.weight, done.parents, done.children)
+            done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
+            self._carry_state(tables, done.parents, done.children)
             if len(done.parents):
-                split_levels.append(levels.index(tables) + 1)
-            possible = min(
-                clusters, tables[0].assignment.max_clusters - clusters, settings.split_count or clusters
-            )
-            enough = ENOUGH_SPLITS * possible if settings.split_gain else 1
-            # At the very first the rows are hardly trained, and have little to say.
-            early = clusters == 1 and self.steps < self._reassign_every
-            self._poor_splits[field][levels.index(tables)] += len(done.parents) < enough and not early
-            if len(done.parents) >= enough:
                 break
         loss = float(found.loss.sum() / found.interactions.sum().clamp(min=1))
-        return self._event(
-            "split", field, (split_levels or [levels.index(tables) + 1])[0], before, moved, loss, loss, started
-        )
+        level = levels.index(tables) + 1
+        return self._event("split", field, level, before, done.moved, loss, loss, started)
 
-    def reassign(self, field: str, seen: Probe | None = None, seconds: float = 0.0) -> ClusterEvent:
-        """Reassign the entities of ``field`` now, in every level that has several clusters.
+    def reassign(self, field: str) -> ClusterEvent:
+        """Reassign the entities of ``field`` now, in every level that has several clusters."""
+        return self._reassign(field, False, {}, 0.0)
 
-        ``seen`` is a probe of all interactions, if there is one already, and took so many ``seconds``.
+    def _reassign(self, field: str, grow: bool, seen: dict[str, Probe], seconds: float) -> ClusterEvent:
+        """Reassign the entities of ``field``, and grow some of its levels.
+
+        ``seen`` are probes of all interactions, if there are any already, and took so many ``seconds`` a field;
+        what they say of other fields' outputs follows, to first order.
         """
         started, before = time.perf_counter() - seconds, self._num_clusters(field)
         settings, index = self.settings, self._index_of(field)
         levels = self.fields[field]
-        options: dict[str, Any] = {"prior": settings.reassign_prior}
         # A generator of its own for each step, so that a resumed run draws what the first one drew.
         generator = torch.Generator().manual_seed(self._seed + self.steps)
+        keep = None
         if settings.reassign_keep:
             keep = torch.rand(len(index.counts), generator=generator) < settings.reassign_keep
-            options["keep"] = keep.to(index.counts.device)
-        with self._progress(f"{field} reassignment", len(index.order)) as options["advance"]:
-            if index.num_folds > 1:
-                options |= {"calibration": settings.calibration, "seen_before": seen}
+            keep = keep.to(index.counts.device)
+        growing = self._grown_next(field) if grow else []
+        what = f"{field} {'split' if grow else 'reassignment'}"
+        with self._progress(what, len(index.order)) as advance:
+            if self._in_folds(field):
+                probe = seen.get(field)
                 done = reassign_cross_fitted(
-                    self.objective, levels, index, settings.reassign_gain, generator, **options
+                    self.objective,
+                    levels,
+                    index,
+                    settings,
+                    generator,
+                    growing=growing,
+                    keep=keep,
+                    seen_before=probe,
+                    advance=advance,
                 )
+                for name, other in seen.items():
+                    if name != field and done.change is not None:
+                        seen[name] = other._replace(outputs=other.outputs + done.change)
             else:
                 several = [tables for tables in levels if _has_choice(tables)] or levels[:1]
                 candidates = 0 if self._is_linear(field) else settings.reassign_candidates
-                done = reassign(self.objective, several, index, settings.reassign_gain, candidates, **options)
+                gain, prior = settings.reassign_gain, settings.reassign_prior
+                done = reassign(
+                    self.objective, several, index, gain, candidates, prior=prior, keep=keep, advance=advance
+                )
+        for number, parents, children in done.splits:
+            self._carry_state(levels[number], parents, children)
+        for number in set(growing) - {number for number, *_ in done.splits}:
+            self._poor_splits[field][number] += 1
         total = max(1, len(index.order))
         losses = done.loss_before / total, done.loss_after / total
-        return self._event("reassignment", field, 0, before, done.moved, *losses, started)
+        level = min((number + 1 for number, *_ in done.splits), default=0)
+        kind = "split" if grow else "reassignment"
+        return self._event(kind, field, level, before, done.moved, *losses, started)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the schedule; assignments and rows are in the tables' own state."""
@@ -294,30 +291,37 @@ class ClusterOptimiser:
                     table.start_personalisation()
 
     def _probes(self, fields: Sequence[str]) -> dict[str, Probe]:
-        """One probe for all ``fields``, if there are several and it is small: a split alone changes no output."""
+        """One probe for all ``fields``, if there are several and it is small."""
         tables = {name: self.fields[name][0] for name in fields}
         width = sum(table.embedding_dim for table in chain.from_iterable(tables.values()))
         number = len(self._index_of(fields[0]).order) if fields else 0
-        in_folds = all(table.assignment.num_folds > 1 for table in chain.from_iterable(tables.values()))
-        if len(fields) < 2 or number * width > MAX_PROBED or not in_folds:
+        if len(fields) < 2 or number * width > MAX_PROBED:
             return {}
         return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
-    def _trained_rows(self, field: str) -> Tensor:
-        """The row that each interaction is trained with, shape ``(n, D)``."""
-        entities, levels = self.objective.entities(field), self.fields[field]
-        folds = self.objective.folds(levels[0][0].assignment.num_folds)
-        total = torch.zeros((), device=entities.device)
-        for tables in levels:
-            with tables[0].assignment.without(folds):
-                total = total + shared_rows(tables)[tables[0].assignment(entities)]
-        return total
-
     def _growing(self, field: str) -> list[list[ClusteredEmbedding]]:
-        """The levels of ``field`` that still grow: not full, and not grown poorly too often."""
-        counts = zip(self.fields[field], self._poor_splits[field])
-        few = POOR_SPLITS if self.settings.split_gain else math.inf
-        return [tables for tables, poor in counts if _has_free_cluster(tables) and poor < few]
+        """The levels of ``field`` that still grow: not full, and not looked at in vain too often."""
+        found = []
+        for tables, poor in zip(self.fields[field], self._poor_splits[field]):
+            if poor < POOR_SPLITS:
+                found += [tables] if _has_free_cluster(tables) else []
+            elif not _has_choice(tables):
+                break  # what the levels so far leave over is nothing but noise
+        return found
+
+    def _grown_next(self, field: str) -> list[int]:
+        """Numbers of the levels of ``field`` to grow next: one more than there are with several clusters."""
+        levels, growing = self.fields[field], self._growing(field)
+        some = 1 + sum(map(_has_choice, levels))
+        return [number for number, tables in enumerate(levels) if tables in growing][:some]
+
+    def _in_folds(self, field: str) -> bool:
+        return self.fields[field][0][0].assignment.num_folds > 1
+
+    def _carry_state(self, tables: Sequence[ClusteredEmbedding], parents: Tensor, children: Tensor) -> None:
+        if self.optimiser is not None:
+            for table in tables:
+                copy_row_state(self.optimiser, table.weight, parents, children)
 
     def _num_clusters(self, field: str) -> int:
         return sum(tables[0].assignment.num_clusters for tables in self.fields[field])
@@ -331,28 +335,6 @@ class ClusterOptimiser:
                 entities, assignment.num_entities, folds, assignment.num_folds
             )
         return self._index[field]
-
-    def _samples(self, field: str) -> bool:
-        """Whether splits of ``field`` look at a sample of the interactions; if that told of too few, at all."""
-        counts, limit = self._index_of(field).counts, self.settings.split_interactions
-        tables = (self._growing(field) or self.fields[field][-1:])[0]
-        if not limit or self._poor_splits[field][self.fields[field].index(tables)]:
-            return False
-        return int(counts.clamp(max=limit).sum()) <= SAMPLE_SHARE * int(counts.sum())
-
-    def _seen_by_splits(self, field: str, generator: torch.Generator) -> tuple[Objective, InteractionsByEntity]:
-        """The interactions that a split of ``field`` looks at, and their index."""
-        whole = self._index_of(field)
-        if not self._samples(field):
-            return self.objective, whole
-        some = thinned(self.objective.entities(field), whole.counts, self.settings.split_interactions, generator)
-        objective = SampledObjective(self.objective, some)
-        return objective, InteractionsByEntity(
-            objective.entities(field),
-            len(whole.counts),
-            objective.folds(whole.num_folds) if whole.num_folds > 1 else None,
-            whole.num_folds,
-        )
 
     def _is_linear(self, field: str) -> bool:
         if field not in self._linear:
@@ -380,17 +362,6 @@ def _by_level(
     ):
         raise ValueError(f"the tables of field {field} must share one ClusterAssignment object for each level")
     return [list(level) for level in zip(*split)]
-
-
-def _follow(seen: dict[str, Probe], moved: str, steps: Tensor) -> None:
-    """Let the probes of the other fields know that field ``moved`` took ``steps`` ``(n, D)``.
-
-    Their outputs follow to first order; their derivatives stay what they were.
-    """
-    change = (seen[moved].jacobian * steps).sum(dim=1)
-    for name, probe in seen.items():
-        if name != moved:
-            seen[name] = probe._replace(outputs=probe.outputs + change)
 
 
 def _has_choice(tables: Sequence[ClusteredEmbedding]) -> bool:

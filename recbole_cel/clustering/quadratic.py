@@ -71,10 +71,15 @@ def curvatures(objective: Objective, chunk: Chunk, seen: Probe, rows: Tensor, re
         reach: of the rows that entities may have.
     """
     jacobian = seen.jacobian
-    centre = seen.outputs + (jacobian * (reach.centre - rows)[chunk.cell]).sum(dim=1)
-    distance = ((jacobian @ reach.spread) * jacobian).sum(dim=1).clamp(min=MIN_REACH**2).sqrt()
-    above, below = (loss_slope(objective, centre + step, seen.targets) for step in (distance, -distance))
-    # A loss that is not convex has no least value to go to where it is bent down.
-    bend = ((above - below) / (2 * distance)).clamp(min=0).unsqueeze(1)
+    bend = bends(objective, seen, (jacobian * (reach.centre - rows)[chunk.cell]).sum(dim=1), reach).unsqueeze(1)
     blocks = Blocks(chunk.cell, len(rows))
     return blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))
+
+
+def bends(objective: Objective, seen: Probe, to_centre: Tensor, reach: Reach) -> Tensor:
+    """Second derivatives of each interaction's loss by its output, means as far as the rows reach, ``(B,)``."""
+    centre = seen.outputs + to_centre
+    distance = ((seen.jacobian @ reach.spread) * seen.jacobian).sum(dim=1).clamp(min=MIN_REACH**2).sqrt()
+    above, below = (loss_slope(objective, centre + step, seen.targets) for step in (distance, -distance))
+    # A loss that is not convex has no least value to go to where it is bent down.
+    return ((above - below) / (2 * distance)).clamp(min=0)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
 from .grouping import Chunk, InteractionsByEntity
+from .level import Level
 from .objective import Objective
-from .probe import Probe, probe, shared_rows
+from .probe import Probe, probe
 
 # Bounds of memory: interactions in one pass through the model (small enough for the processor's caches), and
 # losses (interactions x clusters) at once.
@@ -25,39 +26,21 @@ SCREENING = 0.5
 
 
 class Reassignment(NamedTuple):
-    """What a reassignment did: entities moved, summed training loss before and after."""
+    """What a reassignment did.
+
+    Attributes:
+        moved: entities in another cluster than before.
+        loss_before: summed training loss.
+        loss_after: the same after it, to first order in the outputs.
+        splits: for each level that was grown, its number, and the ids of parents and children.
+        change: shape ``(n,)``, of the output of each interaction, to first order; None where it was not asked for.
+    """
 
     moved: int
     loss_before: float
     loss_after: float
-
-
-class Level:
-    """The clusters of one level as they are when the reassignment begins.
-
-    Args:
-        tables: the tables that share the level's assignment.
-        prior: weight of the prior.
-
-    Attributes:
-        tables: the tables that share the level's assignment.
-        assignment: that assignment.
-        alive: shape ``(K,)``, ids of the clusters with members.
-        rows: shape ``(K, D)``, their rows.
-        column: shape ``(max_clusters,)``, position in ``alive`` of each cluster id.
-        price: shape ``(K,)``, what an entity pays, in units of the loss, for being in each cluster.
-    """
-
-    def __init__(self, tables: Sequence[ClusteredEmbedding], prior: float = 0.0) -> None:
-        self.tables = tables
-        self.assignment = tables[0].assignment
-        members = self.assignment.members
-        self.alive = (members > 0).nonzero().squeeze(1)
-        self.rows = shared_rows(tables)[self.alive]
-        self.column = torch.zeros_like(members)
-        self.column[self.alive] = torch.arange(len(self.alive), device=members.device)
-        share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
-        self.price = -prior * share.log()
+    splits: Sequence[tuple[int, Tensor, Tensor]] = ()
+    change: Tensor | None = None
 
 
 def reassign(

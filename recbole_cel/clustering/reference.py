@@ -1,6 +1,7 @@
-"""Split and reassignment, written to be read: one cluster, one entity and one candidate at a time.
+"""Split, growth and reassignment, written to be read: one cluster, one entity and one candidate at a time.
 
-The fast implementations in ``split.py`` and ``reassignment.py`` are tested to agree with these.
+The fast implementations in ``split.py``, ``reassignment.py``, ``growth.py`` and ``cross_fitting.py`` are tested to
+agree with these.
 """
 
 from __future__ import annotations
@@ -8,20 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache, cached_property
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
-from .cross_fitting import CALIBRATION_GAIN
+from .cross_fitting import SWEEPS
 from .gpca import RELATIVE_VARIANCE
-from .objective import Objective, loss_slope
+from .growth import ROUNDS
+from .objective import Objective, loss_curvature, loss_slope
+from .points import MIN_CURVATURE
+from .posterior import FIRST_DEVIATION, FLOOR, ITERATIONS
 from .probe import shared_rows
 from .quadratic import MIN_REACH
 from .reassignment import ROUNDING, SCREENING
-from .shrinkage import EVIDENCE, FROM_NEXT_KIND, NUM_KINDS, STRENGTHS
+from .settings import ClusterSettings
 
 
 def recorded_outputs(
@@ -64,45 +68,20 @@ def reference_split(
     criterion: str = "interactions",
     threshold: str = "zero",
     max_splits: int = 0,
-    levels: Sequence[Sequence[ClusteredEmbedding]] = (),
 ) -> None:
     """Split the clusters of ``tables`` in place. ``entity_of`` has shape ``(n,)``: each interaction's entity."""
     assignment = tables[0].assignment
     proposals = []
-    moving_views: list[tuple[int, int, int]] = []
     for cluster in range(assignment.max_clusters):
         members = [int(e) for e in (assignment.clusters == cluster).nonzero()]
         active = [e for e in members if (entity_of == e).any()]
+        counts = [int((entity_of == e).sum()) for e in active]
+        seen = [own_gradient(objective, tables, (entity_of == e).nonzero().squeeze(1)) for e in active]
         if len(active) < 2:
             continue
-        counts = [int((entity_of == e).sum()) for e in active]
-        expansions = {e: Expansion(objective, levels or [tables], entity_of, e) for e in active}
-        loss = sum(float(expansion.losses.sum()) for expansion in expansions.values())
-        gradients = torch.stack([expansions[e].gradient(-1) for e in active])
-
-        centred = gradients - gradients.mean(dim=0)
-        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(active))
-        if variances[-1] <= RELATIVE_VARIANCE * gradients.square().sum(dim=1).mean():
-            continue
-        direction = vectors[:, -1]
-        if direction[direction.abs().argmax()] < 0:
-            direction = -direction
-        projections = centred @ direction
-
-        if threshold == "zero":
-            cut = 0.0
-        elif threshold == "median":
-            cut = float(projections.sort().values[(len(active) - 1) // 2])
-        else:
-            reached = 0
-            for position in projections.argsort().tolist():
-                reached += counts[position]
-                cut = float(projections[position])
-                if 2 * reached >= sum(counts):
-                    break
-
-        mean = gradients.mean(dim=0)
-        beyond = [e for e, p in zip(active, projections) if p > cut]
+        gradients, losses = (torch.stack(values) for values in zip(*seen))
+        side = reference_sides(gradients, counts, threshold)
+        beyond = [e for e, far in zip(active, side(gradients)) if far]
         stay = [e for e in active if e not in beyond]
         if not beyond or not stay:
             continue
@@ -111,40 +90,48 @@ def reference_split(
         score = {
             "interactions": sum(counts),
             "members": len(members),
-            "loss": loss,
-            "mean_loss": loss / sum(counts),
+            "loss": float(losses.sum()),
+            "mean_loss": float(losses.sum()) / sum(counts),
             "gradient_norm": float(gradients.norm(dim=1).sum()),
         }[criterion]
-        # What is assigned without a fold goes where the other folds' gradient says.
-        told = assignment.views(torch.tensor(active))
-        share = 1.0 - 1.0 / assignment.num_folds
-        for row, e in enumerate(active):
-            for view in range(assignment.num_folds if assignment.num_folds > 1 else 0):
-                expansion = expansions[e]
-                if not expansion.inside(view).any() or int(told[row, view]) != cluster:
-                    continue
-                if expansion.inside(view).all():  # no interaction is trained with this view
-                    moves = e in movers
-                else:
-                    projection = float((expansion.gradient(view) - share * mean) @ direction)
-                    moves = (projection > share * cut) != (movers is stay)
-                if moves:
-                    moving_views.append((cluster, e, view))
-        moving_views += [(cluster, e, told.shape[1] - 1) for e in movers]
-        proposals.append((-score, cluster))
+        proposals.append((-score, cluster, movers))
 
     free = [k for k in range(assignment.max_clusters) if assignment.members[k] == 0]
     proposals.sort(key=lambda proposal: proposal[:2])
-    for (_, parent), child in zip(proposals[: max_splits or None], free):
-        everyone = torch.arange(assignment.num_entities)
-        told = assignment.views(everyone)
-        for cluster, e, view in moving_views:
-            if cluster == parent:
-                told[e, view] = child
-        assignment.move(everyone, told)
+    for (_, parent, movers), child in zip(proposals[: max_splits or None], free):
+        assignment.move(torch.tensor(movers), torch.full((len(movers),), child))
         with torch.no_grad():
             for table in tables:
                 table.weight[child] = table.weight[parent]
+
+
+def reference_sides(pulls: Tensor, counts: Sequence[int], threshold: str) -> Callable[[Tensor], list[bool]]:
+    """Cut members with these ``pulls`` ``(E, D)``; returned is what tells which of some pulls lie beyond."""
+    mean = pulls.mean(dim=0)
+    centred = pulls - mean
+    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(pulls))
+    if variances[-1] <= RELATIVE_VARIANCE * pulls.square().sum(dim=1).mean():
+        return lambda others: [False] * len(others)
+    direction = vectors[:, -1]
+    if direction[direction.abs().argmax()] < 0:
+        direction = -direction
+
+    def project(pull: Tensor) -> float:
+        return float((pull - mean) @ direction)
+
+    projections = torch.tensor([project(pull) for pull in pulls], dtype=torch.float64)
+    if threshold == "zero":
+        cut = 0.0
+    elif threshold == "median":
+        cut = float(projections.sort().values[(len(pulls) - 1) // 2])
+    else:
+        reached = 0
+        for position in projections.argsort().tolist():
+            reached += counts[position]
+            cut = float(projections[position])
+            if 2 * reached >= sum(counts):
+                break
+    return lambda others: [project(pull) > cut for pull in others]
 
 
 def reference_reassign(
@@ -248,9 +235,14 @@ class Expansion:
 
     def row(self, view: int) -> Tensor:
         """The row of one of the entity's views."""
+        return self.row_of(self._levels, self._entity, view)
+
+    @staticmethod
+    def row_of(levels: Sequence[Sequence[ClusteredEmbedding]], entity: int, view: int) -> Tensor:
+        """The row of one of an entity's views."""
         parts = []
-        for tables in self._levels:
-            cluster = tables[0].assignment.views(torch.tensor([self._entity]))[0, view]
+        for tables in levels:
+            cluster = tables[0].assignment.views(torch.tensor([entity]))[0, view]
             parts.append(shared_rows(tables)[cluster])
         return torch.stack(parts).sum(dim=0)
 
@@ -268,142 +260,232 @@ class Expansion:
         slopes = self.slopes(view) * self.inside(view)
         return (slopes.unsqueeze(1) * self._jacobian).double().sum(dim=0)
 
-    def losses_with(self, view: int, row: Tensor) -> Tensor:
-        """Loss of each interaction with this row in place of the view's, up to a constant, shape ``(B,)``."""
-        steps = self._jacobian @ (row - self._first_rows[view])
-        return self.slopes(view) * steps + self._bends * steps.square() / 2
+    def curvature(self, view: int) -> Tensor:
+        """Second derivative of the view's summed loss by its row, shape ``(D, D)``."""
+        bends = self._bends * self.inside(view)
+        return ((bends.unsqueeze(1) * self._jacobian).T @ self._jacobian).double()
+
+    def left_out_gradient(self, view: int) -> Tensor:
+        """Gradient of the summed loss of what the view leaves out, by its row."""
+        slopes = self.slopes(view) * ~self.inside(view)
+        return (slopes.unsqueeze(1) * self._jacobian).double().sum(dim=0)
+
+    def dispersion(self) -> tuple[float, float]:
+        """Sums of squared slopes and of curvatures of the losses by the outputs."""
+        slopes = loss_slope(self._objective, self._outputs, self._targets)
+        bends = loss_curvature(self._objective, self._outputs, self._targets)
+        return float(slopes.square().sum()), float(bends.sum())
 
 
-class ViewLosses(NamedTuple):
-    """One view: its number of interactions, and losses under each cluster, of its own and of those left out.
+def reference_prior(
+    gradients: Sequence[Tensor], curvatures: Sequence[Tensor], rows: Sequence[Tensor], dispersion: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and precision of what the rows of entities ought to be, entity by entity."""
+    width = len(rows[0])
+    eye = torch.eye(width, dtype=torch.float64)
+    mean, covariance = torch.zeros(width, dtype=torch.float64), FIRST_DEVIATION**2 * eye
+    for _ in range(ITERATIONS):
+        expected, spread = [], []
+        for gradient, curvature, row in zip(gradients, curvatures, rows):
+            spread.append((curvature / dispersion + covariance.inverse()).inverse())
+            pull = (curvature @ row - gradient) / dispersion + covariance.inverse() @ mean
+            expected.append(spread[-1] @ pull)
+        mean = torch.stack(expected).mean(dim=0)
+        outer = [torch.outer(row - mean, row - mean) for row in expected]
+        covariance = torch.stack(outer).mean(dim=0) + torch.stack(spread).mean(dim=0) + FLOOR * eye
+    return mean, dispersion * covariance.inverse()
 
-    ``within`` has shape ``(K,)`` and is summed; ``outside`` has shape ``(K, B)``.
-    """
+
+NOTHING = torch.empty(0)
+
+
+@dataclass
+class View:
+    """One view: where it is, where it ought to be, and what the interactions that it leaves out say."""
 
     evidence: int
-    within: Tensor
-    outside: Tensor
+    at: Tensor
+    target: Tensor
+    left_out: int = 0
+    pull: Tensor = NOTHING
+    origin: Tensor = NOTHING
 
-    @property
-    def kind(self) -> int:
-        """Which amount of evidence it has."""
-        return sum(self.evidence >= edge for edge in EVIDENCE)
-
-
-def reference_shrinkage(
-    views: dict[tuple[int, int], ViewLosses], folds: int, clusters: int
-) -> tuple[Callable[[int, int], Tensor], Callable[[int], int]]:
-    """What views add to their losses, told by the folds that other views leave out.
-
-    Args:
-        views: by entity and left-out fold.
-        folds: number of folds; a view that leaves out none has this number.
-        clusters: number of clusters K.
-
-    Returns:
-        For a left-out fold and an amount of evidence, what is added, shape ``(K,)``; for a left-out fold, the best
-        cluster of entities without evidence.
-    """
-
-    def others(hidden: frozenset[int], kind: int) -> list[tuple[int, ViewLosses]]:
-        return [(fold, one) for (_, fold), one in views.items() if fold not in hidden and one.kind == kind]
-
-    @cache
-    def mean(hidden: frozenset[int], kind: int) -> Tensor:
-        nothing = torch.zeros(clusters, dtype=torch.float64)
-        following = mean(hidden, kind + 1) if kind + 1 < NUM_KINDS else nothing
-        losses = torch.cat([nothing[:, None][:, :0], *(one.outside for _, one in others(hidden, kind))], dim=1)
-        found = (losses.sum(dim=1) + FROM_NEXT_KIND * following) / (losses.shape[1] + FROM_NEXT_KIND)
-        return found - found.mean()
-
-    @cache
-    def pull(view: int, kind: int) -> Tensor:
-        hidden = frozenset({view, folds})
-
-        def score(strength: float) -> float:
-            total = 0.0
-            for fold, one in others(hidden, kind):
-                preferred = (one.within + strength * mean(hidden | {fold}, kind)).argmin()
-                total += float(one.outside.sum(dim=1)[preferred])
-            return total
-
-        return min(STRENGTHS, key=score) * mean(hidden, kind)
-
-    return pull, lambda view: int(mean(frozenset({view, folds}), 0).argmin())
+    def loss(self, point: Tensor) -> float:
+        """Of the interactions that are left out, up to a constant."""
+        step = point - self.origin
+        return float(self.pull @ step + self.left_out * step @ step / 2)
 
 
 def reference_reassign_cross_fitted(
     objective: Objective,
     levels: Sequence[Sequence[ClusteredEmbedding]],
     entity_of: Tensor,
-    gain: float,
-    prior: float = 0.0,
-    calibration: bool = True,
+    settings: ClusterSettings,
+    growing: Sequence[int] = (),
 ) -> None:
-    """Choose the cluster of every view of every entity, in place.
+    """Choose the cluster of every view of every entity in place, and grow the levels with these numbers first.
 
     A view that leaves nothing out has the clusters of the view with everything.
     """
     folds = levels[0][0].assignment.num_folds
     expansions = {e: Expansion(objective, levels, entity_of, e) for e in entity_of.unique().tolist()}
-    for tables in levels:
-        assignment = tables[0].assignment
-        weight = shared_rows(tables)
-        alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
-        size = assignment.num_entities + len(alive)
-        price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
-        told = assignment.views(torch.arange(assignment.num_entities))
-        views: dict[tuple[int, int], ViewLosses] = {}
-        for entity, expansion in expansions.items():
-            for view in range(folds + 1):
-                inside = expansion.inside(view if view < folds else -1)
-                if view < folds and inside.all():
-                    continue
-                current = int(told[entity, view])
-                base = expansion.row(view if view < folds else -1) - weight[current]
-                losses = torch.stack(
-                    [expansion.losses_with(view if view < folds else -1, base + weight[k]).double() for k in alive]
-                )
-                within = losses[:, inside].sum(dim=1) + torch.tensor([price[k] for k in alive])
-                within[alive.index(current)] -= gain
-                views[entity, view] = ViewLosses(int(inside.sum()), within, losses[:, ~inside])
-        pull, usual = reference_shrinkage(views, folds, len(alive))
+    wholes = list(expansions.values())
+    squares, bends = (sum(values) for values in zip(*(one.dispersion() for one in wholes)))
+    curvatures = [one.curvature(-1) for one in wholes]
+    mean, precision = reference_prior(
+        [one.gradient(-1) for one in wholes], curvatures, [one.row(-1).double() for one in wholes], squares / bends
+    )
+    metric = torch.stack(curvatures).sum(dim=0) / len(entity_of)
+    factor = torch.linalg.cholesky(metric + MIN_CURVATURE * metric.diagonal().mean() * torch.eye(len(metric)))
 
-        def preferred(entity: int, view: int, views: Any = views, pull: Any = pull) -> int:
-            """Position in ``alive`` of what the view prefers; 0 without evidence."""
-            one = views[entity, view]
-            if not one.evidence:
-                return 0
-            return int((one.within + (pull(view, one.kind) if calibration else 0.0)).argmin())
-
-        def chosen(
-            view: int,
-            kind: int,
-            best: int,
-            views: Any = views,
-            usual: Any = usual,
-            alive: list[int] = alive,
-            preferred: Any = preferred,
-        ) -> int:
-            """Where views go that leave out this fold, have so much evidence and prefer the cluster."""
-            stay = best if kind else usual(view)
-            total = torch.zeros(len(alive), dtype=torch.float64)
-            for (entity, fold), one in views.items():
-                if fold not in (view, folds) and one.kind == kind and preferred(entity, fold) == best:
-                    total += one.outside.sum(dim=1)
-            return int(total.argmin()) if float(total[stay] - total.min()) > CALIBRATION_GAIN else stay
-
-        for entity in range(assignment.num_entities):
-            if entity not in expansions:
-                if calibration:
-                    told[entity] = alive[chosen(folds, 0, 0)]
+    views: dict[tuple[int, int], View] = {}
+    for entity, one in expansions.items():
+        for fold in range(folds + 1):
+            left_out = fold if fold < folds else -1
+            inside = one.inside(left_out)
+            if left_out >= 0 and inside.all():
                 continue
-            before = told[entity].clone()
-            for view in range(folds + 1):
-                followed = view if (entity, view) in views else folds
-                kind = views[entity, followed].kind
-                if calibration:
-                    told[entity, view] = alive[chosen(followed, kind, preferred(entity, followed))]
-                else:
-                    told[entity, view] = alive[preferred(entity, followed)] if kind else before[followed]
-        assignment.move(torch.arange(len(told)), told)
+            row, curvature = one.row(left_out).double(), one.curvature(left_out)
+            pull = curvature @ row - one.gradient(left_out) + precision @ mean
+            target = torch.linalg.solve(curvature + precision, pull)
+            views[entity, fold] = View(int(inside.sum()), row @ factor, target @ factor)
+            if left_out >= 0:
+                views[entity, fold].left_out = int((~inside).sum())
+                views[entity, fold].pull = torch.linalg.solve(factor, one.left_out_gradient(left_out))
+                views[entity, fold].origin = row @ factor
+    assignments = [tables[0].assignment for tables in levels]
+    for entity in set(range(assignments[0].num_entities)) - expansions.keys():
+        views[entity, folds] = View(0, Expansion.row_of(levels, entity, -1).double() @ factor, mean @ factor)
+
+    alive = [[k for k in range(a.max_clusters) if a.members[k] > 0] for a in assignments]
+    points = [[shared_rows(tables)[k].double() @ factor for k in ids] for tables, ids in zip(levels, alive)]
+    price = []
+    for assignment, ids in zip(assignments, alive):
+        shares = [(int(assignment.members[k]) + 1) / (assignment.num_entities + len(ids)) for k in ids]
+        price.append([-settings.reassign_prior * math.log(share) for share in shares])
+    choice = {
+        (view, level): alive[level].index(int(assignment.views(torch.tensor([view[0]]))[0, view[1]]))
+        for view in views
+        for level, assignment in enumerate(assignments)
+    }
+
+    def grow(level: int) -> None:
+        limit = assignments[level].max_clusters
+        here = {view: choice[view, level] for view in views if view[0] in expansions}
+        grown, parents, chosen = reference_grow(views, points[level], here, folds, limit, settings)
+        free = [k for k in range(limit) if k not in alive[level]]
+        alive[level] += free[: len(parents)]
+        price[level] += [price[level][parent] for parent in parents]
+        for view, one in views.items():
+            before = points[level][choice[view, level]]
+            choice[view, level] = chosen.get(view, choice[view, level])
+            one.at = one.at + grown[choice[view, level]] - before
+        points[level] = grown
+
+    def choose(view: tuple[int, int], level: int) -> None:
+        one, present = views[view], points[level][choice[view, level]]
+        wanted = one.target - one.at + present
+        costs = [
+            float((wanted - point).square().sum() / 2) + cost / max(1, one.evidence)
+            for point, cost in zip(points[level], price[level])
+        ]
+        if one.evidence:
+            costs[choice[view, level]] -= settings.reassign_gain / one.evidence
+        choice[view, level] = costs.index(min(costs))
+        one.at = one.at + points[level][choice[view, level]] - present
+
+    for active in (True, False):
+        for sweep in range(SWEEPS):
+            for level in range(len(levels)):
+                if active and sweep == 0 and level in growing:
+                    grow(level)
+                for view in views:
+                    if (view[0] in expansions) == active:
+                        choose(view, level)
+
+    for level, (tables, assignment) in enumerate(zip(levels, assignments)):
+        told = assignment.views(torch.arange(assignment.num_entities))
+        for entity in range(assignment.num_entities):
+            for fold in range(folds + 1):
+                followed = fold if (entity, fold) in views else folds
+                told[entity, fold] = alive[level][choice[(entity, followed), level]]
+        rows = torch.linalg.solve(factor.T, torch.stack(points[level]).T).T.float()
+        with torch.no_grad():
+            for table, part in zip(tables, rows.split([table.embedding_dim for table in tables], dim=1)):
+                table.weight[alive[level]] = part
+        assignment.move(torch.arange(assignment.num_entities), told)
+
+
+def reference_grow(
+    views: dict[tuple[int, int], View],
+    points: list[Tensor],
+    choice: dict[tuple[int, int], int],
+    folds: int,
+    limit: int,
+    settings: ClusterSettings,
+) -> tuple[list[Tensor], list[int], dict[tuple[int, int], int]]:
+    """Split clusters of a level until there are ``limit``, or no split pays.
+
+    Returns:
+        The points of all clusters; which of the old ones each new one comes from; the choice of each view.
+    """
+    first, parents = len(points), list[int]()
+    targets = {view: views[view].target - views[view].at + points[choice[view]] for view in choice}
+    rest = {view: views[view].target - targets[view] for view in choice}
+    wholes = [view for view in choice if view[1] == folds]
+    limit = min(limit, first + (settings.split_count or limit))
+
+    def mean(some: Sequence[tuple[int, int]]) -> Tensor | None:
+        weights = [views[view].evidence for view in some]
+        if not sum(weights):
+            return None
+        return torch.stack([w * targets[view] for w, view in zip(weights, some)]).sum(dim=0) / sum(weights)
+
+    def settle() -> None:
+        for cluster in range(len(points)):
+            centre = mean([view for view in wholes if choice[view] == cluster])
+            if centre is not None:
+                points[cluster] = centre
+
+    points = list(points)
+    while len(points) < limit:
+        proposals = []
+        for cluster, point in enumerate(points):
+            members = [view for view in wholes if choice[view] == cluster]
+            here = [view for view in choice if choice[view] == cluster]
+            if not members:
+                continue
+            pulls = torch.stack([targets[view] - point for view in members])
+            beyond = reference_sides(pulls, [views[view].evidence for view in members], settings.split_threshold)
+            far = {view for view in here if beyond((targets[view] - point).unsqueeze(0))[0]}
+            gain = 0.0
+            for entity, fold in here:
+                if fold == folds:
+                    continue
+                without = [(e, fold) if (e, fold) in choice else (e, folds) for e, _ in wholes]
+                without = [view for view in without if choice[view] == cluster]
+                side = [view for view in without if (view in far) == ((entity, fold) in far)]
+                nothing = torch.zeros_like(point)
+                shared, own = mean(without), mean(side)
+                one, base = views[entity, fold], rest[entity, fold]
+                gain += one.loss(base + (nothing if shared is None else shared))
+                gain -= one.loss(base + (nothing if own is None else own))
+            both = 0 < len(far.intersection(members)) < len(members)
+            if both and (gain > settings.split_gain or not settings.split_gain):
+                proposals.append((-sum(views[view].evidence for view in members), cluster, far))
+        proposals.sort(key=lambda proposal: proposal[:2])
+        proposals = proposals[: limit - len(points)]
+        if not proposals:
+            break
+        for _, cluster, far in proposals:
+            for view in far:
+                choice[view] = len(points)
+            parents.append(cluster if cluster < first else parents[cluster - first])
+            points.append(points[cluster])
+        settle()
+        for _ in range(1 if len(points) < limit else ROUNDS):
+            for view in choice:
+                distances = [float((targets[view] - point).square().sum()) for point in points]
+                choice[view] = distances.index(min(distances))
+            settle()
+    return points, parents, choice

@@ -61,22 +61,23 @@ class ClusterSettings:
         lambda v: is_int(v, 1),
     )
     levels: int = option(
-        4,
+        8,
         "an embedding is the sum of this many shared rows, each with an assignment of its own; the rows of a "
-        "field are divided among the levels (fewer levels where they do not suffice), and a level grows when the "
-        "one before is grown",
+        "field are divided among the levels (fewer levels where they do not suffice)",
         "an integer >= 1",
         lambda v: is_int(v, 1),
     )
     split_interval: float = option(
-        0.25,
-        "epochs between two split events; fractions are allowed",
+        0.5,
+        "epochs between two split events; fractions are allowed; with cross-fitting, an event grows whole levels, "
+        "first one, then ever one more than there are, and reassigns all entities",
         "a number > 0",
         lambda v: is_number(v, 0, open=True),
     )
     split_count: int = option(
         0,
-        "clusters split in one event, best by the criterion first; 0 splits every cluster that can be split",
+        "clusters of a level split in one event, best by the criterion first; 0 splits every cluster that can be "
+        "split, with cross-fitting again and again",
         "an integer >= 0",
         lambda v: is_int(v, 0),
     )
@@ -96,23 +97,16 @@ class ClusterSettings:
     )
     split_gain: float = option(
         1.0,
-        "a cluster is split only if the summed loss of its interactions would fall by more than this, judged with "
-        "cross-fitting by interactions that did not choose the sides (with one fold by all, which flatters); a "
-        "level is grown after two events in which less than a tenth of its clusters pay; 0 splits whatever can be "
-        "split",
+        "with cross-fitting, a cluster is split only if the summed loss of its interactions would fall by more "
+        "than this, judged by interactions that did not choose the sides; a level is grown after two events "
+        "without a split; 0 splits whatever can be split, as without cross-fitting",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
-    split_interactions: int = option(
-        32,
-        "a split looks at about so many interactions of each entity, drawn anew each time, if that at least "
-        "halves the work; where hardly any split pays by these, the next looks at all; 0 always looks at all",
-        "an integer >= 0",
-        lambda v: is_int(v, 0),
-    )
     reassign_interval: float = option(
         2.0,
-        "epochs between two reassignments; fractions are allowed, 0 switches reassignment off",
+        "epochs between two reassignments; fractions are allowed; 0: none, but for those that cross-fitting makes with "
+        "splits",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
@@ -124,7 +118,7 @@ class ClusterSettings:
         lambda v: is_number(v, 0),
     )
     reassign_gain: float = option(
-        0.1,
+        0.0,
         "an entity moves only if the summed loss of its interactions falls by more than this",
         "a number >= 0",
         lambda v: is_number(v, 0),
@@ -137,19 +131,11 @@ class ClusterSettings:
         lambda v: is_int(v, 0),
     )
     folds: int = option(
-        8,
+        4,
         "cross-fitting: each interaction is trained on with assignments made without it, by so many folds of the "
         "interactions; 1 switches it off; it costs one more assignment for each fold while training",
         "an integer >= 1",
         lambda v: is_int(v, 1),
-    )
-    calibration: bool = option(
-        True,
-        "with cross-fitting, choices made by little evidence lean on the mean losses of entities with as little, "
-        "and entities with as much evidence that prefer the same cluster go together to the one that served such "
-        "entities best; both are told by interactions left out",
-        "True or False",
-        is_bool,
     )
     reassign_prior: float = option(
         0.0,

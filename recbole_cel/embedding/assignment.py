@@ -69,10 +69,14 @@ class ClusterAssignment(nn.Module):
 
     def forward(self, entities: Tensor) -> Tensor:
         """Cluster ids (int64) of ``entities`` (any shape, any integer type), in the same shape."""
+        # Selection by one flat index is several times faster than indexing.
         if self._folds is None:
-            return self.clusters[entities.long()].long()
-        folds = self._folds.view(-1, *[1] * (entities.dim() - 1))
-        return self.held_out[folds, entities.long()].long()
+            found = self.clusters.index_select(0, entities.flatten().long())
+        else:
+            folds = self._folds.view(-1, *[1] * (entities.dim() - 1))
+            position = folds * self.num_entities + entities.long()
+            found = self.held_out.view(-1).index_select(0, position.flatten())
+        return found.long().view(entities.shape)
 
     def views(self, entities: Tensor) -> Tensor:
         """All that is assigned to ``entities`` ``(E,)``, int64: without each fold, and last with all.

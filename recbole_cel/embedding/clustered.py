@@ -88,7 +88,8 @@ class ClusteredEmbedding(nn.Module):
 
     def rows_of(self, clusters: Tensor) -> Tensor:
         """Shared rows ``(*, d)`` of ``clusters`` ``(*)``, which must have members."""
-        rows = F.embedding(clusters, self.weight)
+        # Its backward pass is several times faster than that of an embedding.
+        rows = self.weight.index_select(0, clusters.flatten()).view(*clusters.shape, self.embedding_dim)
         if self.gradient_averaging and rows.requires_grad:
             averaged: Tensor = _ScaleGradient.apply(rows, 1.0 / self.assignment.members[clusters].unsqueeze(-1))
             return averaged

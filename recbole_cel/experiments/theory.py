@@ -84,7 +84,6 @@ def factorise(train: Ratings, clusters: int, seed: int, restarts: int) -> Factor
             reassign_interval=EVENT_STEPS / steps,
             reassign_gain=0.0,
             split_gain=0.0,  # as many clusters as are asked for
-            split_interactions=0,
         ),
     )
     models = []
@@ -131,9 +130,7 @@ def movielens_curve(clusters: Sequence[int], seed: int, epochs: int) -> Curve:
     for number in tqdm(clusters, desc="MovieLens-100K"):
         torch.manual_seed(seed)
         model = Factorisation(train.num_users, train.num_items, 16, number, start=(3.5 / 16) ** 0.5)
-        settings = ClusterSettings(
-            split_interval=0.25, reassign_interval=2.0, split_gain=0.0, split_interactions=0
-        )
+        settings = ClusterSettings(split_interval=0.25, reassign_interval=2.0, split_gain=0.0)
         fit(model, train, Recipe(epochs, user_decay=0.02, item_decay=0.02, clusters=settings), seed)
         errors.append(mean_squared_error(model, held))
     return Curve(f"MovieLens-100K, seed {seed}", list(clusters), errors)
@@ -145,9 +142,7 @@ def split_losses(model: Factorisation, train: Ratings, splits: int, seed: int) -
     Both are computed from the model's ratings, not taken from the event.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    clusters = cluster_optimiser(
-        model, train, ClusterSettings(split_count=1, split_gain=0.0, split_interactions=0), 1, optimiser, seed
-    )
+    clusters = cluster_optimiser(model, train, ClusterSettings(split_count=1, split_gain=0.0), 1, optimiser, seed)
     pairs = []
     for _ in range(splits):
         for _ in range(3):

@@ -22,8 +22,8 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
 
     def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
         super().__init__(num_entities, num_rows, settings)
-        # A field of very few ids has too few rows for several levels, and no need of them.
-        levels = max(1, min(settings.levels, num_rows // settings.initial_clusters))
+        # A level of a single row could not be chosen from.
+        levels = max(1, min(settings.levels, num_rows // max(2, settings.initial_clusters)))
         shares = [(num_rows + level) // levels for level in reversed(range(levels))]
         # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
         starts = [settings.initial_clusters] + [1] * (levels - 1)

@@ -218,6 +218,8 @@ class Trainer(RecBoleTrainer):
 
     def _on_event(self, event: ClusterEvent) -> None:
         self._unlogged.append(event)
+        if isinstance(self.model, NonNegativeRecommender):
+            self.model.project()
         for name, value in {
             "clusters": event.clusters_after,
             "moved": event.moved,

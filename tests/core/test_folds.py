@@ -9,15 +9,16 @@ from recbole_cel.clustering import (
     ModuleObjective,
     SettingError,
     cross_fitting,
-    reference,
     squared_error,
 )
-from recbole_cel.clustering.cross_fitting import Views, reassign_cross_fitted
+from recbole_cel.clustering.cross_fitting import reassign_cross_fitted
 from recbole_cel.clustering.grouping import InteractionsByEntity
+from recbole_cel.clustering.level import Level
+from recbole_cel.clustering.points import Metric, Points
+from recbole_cel.clustering.posterior import Prior
 from recbole_cel.clustering.probe import probe_chunk
-from recbole_cel.clustering.reassignment import Level
-from recbole_cel.clustering.reference import reference_reassign_cross_fitted, reference_split
-from recbole_cel.clustering.split import apply_split, propose_split
+from recbole_cel.clustering.reference import reference_reassign_cross_fitted
+from recbole_cel.clustering.views import Views
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
 
 
@@ -96,101 +97,102 @@ def num_clusters(problem):
     return sum(tables[0].assignment.num_clusters for tables in problem.levels)
 
 
-def reassign_both(pair, gain, prior, calibration):
+def reassign_both(pair, growing=(), **settings):
     fast, plain = pair
+    settings = ClusterSettings(folds=3, **settings)
     generator = torch.Generator().manual_seed(0)
-    options = dict(prior=prior, calibration=calibration)
-    done = reassign_cross_fitted(fast.objective, fast.levels, fast.index, gain, generator, **options)
-    reference_reassign_cross_fitted(plain.objective, plain.levels, plain.users, gain, **options)
+    done = reassign_cross_fitted(fast.objective, fast.levels, fast.index, settings, generator, growing=growing)
+    reference_reassign_cross_fitted(plain.objective, plain.levels, plain.users, settings, growing)
     return done
 
 
+def same_rows(pair):
+    rows = [torch.cat([table.weight for tables in problem.levels for table in tables], dim=1) for problem in pair]
+    return torch.allclose(*rows, atol=2e-3)
+
+
 @pytest.mark.parametrize("levels", [1, 2])
-@pytest.mark.parametrize(
-    ("gain", "prior", "calibration"), [(0.0, 0.4, False), (0.3, 0.0, False), (0.1, 0.2, True)]
-)
-def test_reassignment_with_folds_equals_the_reference(gain, prior, calibration, levels, monkeypatch):
-    # Few interactions calibrate little; a low price lets these do so.
-    for module in (cross_fitting, reference):
-        monkeypatch.setattr(module, "CALIBRATION_GAIN", 1.0)
+@pytest.mark.parametrize(("gain", "prior"), [(0.0, 0.4), (0.3, 0.0)])
+def test_reassignment_with_folds_equals_the_reference(gain, prior, levels):
     compared = 0
     for seed in range(6):
-        fast, plain = twins(seed, levels, start=3)
+        pair = twins(seed, levels, start=3)
+        fast = pair[0]
         before, number = float(fast.loss_of_users().sum()), num_clusters(fast)
-        done = reassign_both((fast, plain), gain, prior, calibration)
-        same = (all_views(fast) == all_views(plain)).flatten(1).all(dim=1)
-        # Held-out codes that name an emptied cluster are replaced, which the reference does between the levels.
-        emptied = num_clusters(fast) != number
-        assert same[0] and (same.all() or emptied)
+        done = reassign_both(pair, reassign_gain=gain, reassign_prior=prior)
+        assert torch.equal(*(all_views(problem) for problem in pair))
         assert done.moved > 0
         assert done.loss_before == pytest.approx(before, rel=1e-4)
-        if not emptied:
+        # What was assigned without folds and names an emptied cluster is replaced.
+        if num_clusters(fast) == number:
             compared += 1
             assert done.loss_after == pytest.approx(float(fast.loss_of_users().sum()), rel=1e-4)
     assert compared > 0
 
 
-def test_calibration_sends_idle_entities_where_those_without_evidence_do_best(monkeypatch):
-    monkeypatch.setattr(cross_fitting, "CALIBRATION_GAIN", 1.0)
-    problem = twins(0, 1, start=5, idle=9, n=60)[0]  # many users have one interaction, thus a view of none
-    with torch.no_grad():  # all labels are 1, and cluster 3 says so
-        problem.labels.fill_(1.0)
-        problem.model.user_bias.weight[3] = 2.0
-    generator = torch.Generator().manual_seed(0)
-    reassign_cross_fitted(problem.objective, problem.levels, problem.index, 0.0, generator)
-    assert (all_views(problem)[:9] == 3).all()
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"split_gain": 0.0}, {"split_threshold": "data_median", "split_gain": 0.3}, {"split_count": 2}],
+    ids=str,
+)
+@pytest.mark.parametrize(("levels", "growing"), [(1, [0]), (2, [1]), (2, [0, 1])])
+def test_growth_equals_the_reference(levels, growing, settings):
+    split = 0
+    for seed in range(3):
+        pair = twins(seed, levels, start=2)
+        # Users of two kinds.
+        labels = torch.bernoulli((3.0 * (pair[0].users % 2) - 1.5).sigmoid())
+        for problem in pair:
+            problem.labels.copy_(labels)
+        done = reassign_both(pair, growing, **settings)
+        assert torch.equal(*(all_views(problem) for problem in pair))
+        assert same_rows(pair)
+        split += sum(len(parents) for _, parents, _ in done.splits)
+        assert {number for number, *_ in done.splits} <= set(growing)
+    assert split > 0
 
 
-@pytest.mark.parametrize("sample", [0, 50, 1 << 18])
-def test_calibration_by_a_sample_runs_every_interaction_once(sample):
-    problem = twins(2, 1, start=5)[0]
-    seen = []
-    run = problem.objective.outputs
-    problem.objective.outputs = lambda rows: (seen.append(len(rows)), run(rows))[1]
-    generator = torch.Generator().manual_seed(0)
-    before = float(problem.loss_of_users().sum())
-    done = reassign_cross_fitted(problem.objective, problem.levels, problem.index, 0.0, generator, sample=sample)
-    assert sum(seen) == 400 + 400  # and once for the loss before
-    assert done.loss_before == pytest.approx(before, rel=1e-4)
-    assert done.loss_after == pytest.approx(float(problem.loss_of_users().sum()), rel=1e-4)
-
-
-@pytest.mark.parametrize("threshold", ["zero", "median", "data_median"])
-def test_split_with_folds_equals_the_reference(threshold):
-    moved = 0
-    for seed in range(4):
-        fast, plain = twins(seed, start=3)
-        before = all_views(fast)
-        proposal = propose_split(fast.objective, fast.tables, fast.index, threshold, torch.Generator())
-        apply_split(proposal, fast.tables, fast.index, "interactions")
-        reference_split(plain.objective, plain.tables, plain.users, threshold=threshold)
-        assert torch.equal(all_views(fast), all_views(plain))
-        changed = before != all_views(fast)
-        moved += int(changed[0, :, :-1].sum())
-        # Nothing is decided about a fold by that fold itself, nor from no interaction at all.
-        folds = plain.objective.folds(3)
-        for fold in range(3):
-            idle = torch.bincount(plain.users[folds != fold], minlength=40) == 0
-            assert not changed[0, idle, fold].any()
-    assert moved > 0
+@pytest.mark.parametrize("growing", [(), (0, 1)])
+def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
+    """What does not fit into memory at once is decided by the levels as the first portion has grown them."""
+    found = []
+    for held in (cross_fitting.MAX_HELD, 1):
+        monkeypatch.setattr(cross_fitting, "MAX_HELD", held)
+        monkeypatch.setattr(cross_fitting, "MAX_NUMBERS", 1 << 9)
+        problem = twins(1, 2, start=3)[0]
+        run, seen = problem.objective.outputs, []
+        problem.objective.outputs = lambda rows, run=run, seen=seen: (seen.append(len(rows)), run(rows))[1]
+        generator = torch.Generator().manual_seed(0)
+        settings = ClusterSettings(folds=3, split_gain=0.0)
+        before = float(problem.loss_of_users().sum())
+        done = reassign_cross_fitted(
+            problem.objective, problem.levels, problem.index, settings, generator, growing=growing
+        )
+        assert done.loss_before == pytest.approx(before, rel=1e-4)
+        assert done.loss_after == pytest.approx(float(problem.loss_of_users().sum()), rel=1e-3)
+        assert len(done.splits) == len(growing)
+        found.append(all_views(problem))
+    assert len(seen) > 10
+    assert growing or torch.equal(*found)
 
 
 def test_a_label_has_no_say_in_its_own_fold():
-    """Turning the labels of one fold around changes what is assigned with it, not what is assigned without it."""
-    found = []
-    for turned in (False, True):
-        problem = twins(0, start=6)[0]
-        fold = problem.objective.folds(3)
-        if turned:
-            problem.labels[fold == 1] = 1 - problem.labels[fold == 1]
-        generator = torch.Generator().manual_seed(0)
-        levels, index = problem.levels, problem.index
-        reassign_cross_fitted(problem.objective, levels, index, 0.0, generator, calibration=False)
-        proposal = propose_split(problem.objective, problem.tables, problem.index, "zero", torch.Generator())
-        found.append(all_views(problem))
-        assert proposal.evident.shape == (40, 4)
-    same = (found[0] == found[1]).all(dim=0).all(dim=0)
-    assert same.tolist() == [False, True, False, False]
+    """Turning the labels of one fold around changes where views with it ought to be, not those without it."""
+    problem = twins(0, start=6)[0]
+    at = [Level(tables) for tables in problem.levels]
+    (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
+    fold, width = problem.objective.folds(3), at[0].rows.shape[1]
+    prior, metric = Prior(torch.zeros(width), torch.eye(width)), Metric(torch.eye(width))
+    targets = []
+    for _ in range(2):
+        views = Views(problem.objective, at, chunk, probe_chunk(problem.objective, problem.tables, chunk, 400))
+        points = Points.of(views, torch.zeros(400), prior, metric)
+        assert torch.equal(points.target[points.cell], points.target[: len(points.cell)])
+        targets.append(points.target)
+        problem.labels[fold == 1] = 1 - problem.labels[fold == 1]
+    same = (targets[0] - targets[1]).abs().amax(dim=1) < 1e-5
+    assert same[views.fold == 1].all()
+    assert (~same[views.fold != 1]).float().mean() > 0.8
 
 
 def test_labels_that_mean_nothing_are_not_learned():
@@ -244,15 +246,14 @@ def test_what_was_assigned_without_folds_is_saved_and_checked():
         other.load_state_dict(state)
 
 
-@pytest.mark.parametrize("calibration", [False, True])
-def test_reassignment_without_any_interaction_moves_nothing(calibration):
+def test_reassignment_without_any_interaction_moves_nothing():
     problem = twins(0, 1, start=5)[0]
     before = all_views(problem)
     nothing = torch.empty(0, dtype=torch.int64)
     index = InteractionsByEntity(nothing, 40, nothing, 3)
     generator = torch.Generator().manual_seed(0)
-    done = reassign_cross_fitted(problem.objective, problem.levels, index, 0.0, generator, calibration=calibration)
-    assert done == (0, 0.0, 0.0)
+    done = reassign_cross_fitted(problem.objective, problem.levels, index, ClusterSettings(folds=3), generator)
+    assert done == (0, 0.0, 0.0, (), None)
     assert torch.equal(all_views(problem), before)
 
 
@@ -264,24 +265,22 @@ def test_losses_of_views_are_exact_for_a_squared_error():
     at = [Level(tables) for tables in problem.levels]
     (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
     views = Views(problem.objective, at, chunk, probe_chunk(problem.objective, problem.tables, chunk, 100))
-    current = at[1].column[views.assigned(at[1])]
-    inside, left_out = views.losses(at[1], current)
+    losses = views.losses()
     for number in range(0, len(views.owner), 7):
         one, view = chunk.entities[views.owner[number]].view(1), int(views.fold[number])
         of_entity = (problem.users == one).nonzero().squeeze(1)
         outside = problem.objective.folds(3)[of_entity] == view
         first, second = (level.assignment for level in at)
-        found = []
+        found, expected = [], []
         for cluster in torch.arange(5).split(1):
             with first.provisionally(one, first.views(one)[:, view]), second.provisionally(one, cluster):
                 outputs = problem.objective.outputs(of_entity).detach()
             found.append(problem.objective.loss(outputs, problem.objective.targets(of_entity)))
-        found = torch.stack(found)
-        expected = found[:, ~outside].sum(dim=1)
-        assert torch.allclose(inside[number] - inside[number, 0], expected - expected[0], atol=1e-3)
-        if number < len(left_out):
-            expected = found[:, outside].sum(dim=1)
-            assert torch.allclose(left_out[number] - left_out[number, 0], expected - expected[0], atol=1e-3)
+            row = (at[0].rows[at[0].column[first.views(one)[0, view]]] + at[1].rows[cluster])[0]
+            bent = losses.curvature[number] @ row
+            expected.append(losses.linear[number] @ row + row @ bent / 2)
+        sums = torch.stack(found)[:, ~outside].sum(dim=1)
+        assert torch.allclose(sums - sums[0], torch.stack(expected) - expected[0], atol=1e-3)
 
 
 def test_fields_that_share_a_probe_know_of_each_others_moves():

@@ -4,7 +4,6 @@ import pytest
 import torch
 from factorisation import Problem
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, optimiser
 from recbole_cel.clustering.gpca import fit_cuts
 from recbole_cel.clustering.reference import reference_split
 from recbole_cel.clustering.settings import SPLIT_CRITERIA, SPLIT_THRESHOLDS
@@ -140,23 +139,3 @@ def test_the_tables_may_not_be_looked_up_twice():
     problem.objective.outputs = lambda rows: run(rows) + problem.model.user(problem.users[rows]).sum(-1)
     with pytest.raises(ValueError, match="once per interaction"):
         split(problem)
-
-
-def test_fields_that_split_at_once_share_one_probe():
-    made = []
-    for probed in (1 << 26, 0):
-        problem = Problem(3, mlp=True, folds=2)
-        fields = {"user": problem.tables, "item": [problem.model.item]}
-        seen = []
-        run = problem.objective.outputs
-        problem.objective.outputs = lambda rows, seen=seen, run=run: (seen.append(len(rows)), run(rows))[1]
-        settings = ClusterSettings(split_interval=1, split_gain=0, reassign_interval=0)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(optimiser, "MAX_PROBED", probed)
-            clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1)
-            for _ in range(3):
-                clusters.step()
-        views = [table.assignment.views(torch.arange(30)) for table in (problem.model.user, problem.model.item)]
-        made.append((sum(seen), torch.cat(views)))
-    assert made[0][0] == 3 * 400 and made[1][0] == 2 * 3 * 400
-    assert torch.equal(made[0][1], made[1][1])

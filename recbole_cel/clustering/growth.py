@@ -1,0 +1,152 @@
+"""Grow a level at once: split after split, on what one pass over the interactions tells.
+
+Members of a cluster are cut across the first principal component of where they pull (GPCA, ``gpca.py``), the two
+sides get rows of their own, and all views go to the row that is nearest to where they ought to be. A pull is here
+not the gradient itself, but the step that the gradient, its curvature and the prior suggest (``posterior.py``);
+that is what allows to split a child again without training its row first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .gpca import fit_cuts
+from .points import Points, nearest
+from .settings import ClusterSettings
+
+# Rounds of going to the nearest row and moving the rows, when a level is grown.
+ROUNDS = 3
+
+
+class Growth(NamedTuple):
+    """What became of a level.
+
+    Attributes:
+        points: shape ``(K', D)``, of its clusters, the old ones first.
+        parents: shape ``(K' - K,)``, position of the cluster that each of the new ones was split from.
+        choice: shape ``(V,)``, cluster of each view.
+    """
+
+    points: Tensor
+    parents: Tensor
+    choice: Tensor
+
+
+def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, settings: ClusterSettings) -> Growth:
+    """Split clusters of a level until there are ``max_clusters``, or no split pays.
+
+    Args:
+        views: of some entities.
+        points: shape ``(K, D)``, of the level's clusters.
+        choice: shape ``(V,)``, cluster of each view.
+        max_clusters: the largest number of clusters.
+        settings: which clusters are split first, where they are cut, and what a split has to gain.
+    """
+    # What this level shall add to the others.
+    targets = views.target - views.at + points[choice]
+    first = len(points)
+    parents = choice.new_zeros(0)
+    most = min(max_clusters, first + (settings.split_count or max_clusters))
+    while len(points) < most:
+        beyond = sides(views, targets - points[choice], choice, len(points), settings.split_threshold)
+        gain = gains(views, targets, points, choice, beyond)
+        whole = choice[views.whole], beyond[views.whole]
+        count = choice.new_zeros(len(points), 2).index_put_(
+            (whole[0], whole[1].long()), torch.ones_like(whole[0]), True
+        )
+        pays = (gain > settings.split_gain) | (settings.split_gain == 0)
+        splits = (pays & (count > 0).all(dim=1)).nonzero().squeeze(1)
+        score = scores(views, choice, len(points), settings.split_criterion)[splits]
+        splits = splits[score.argsort(descending=True, stable=True)[: most - len(points)]]
+        if not len(splits):
+            break
+        child = choice.new_full((len(points),), -1)
+        child[splits] = torch.arange(len(points), len(points) + len(splits), device=child.device)
+        choice = torch.where(beyond & (child[choice] >= 0), child[choice], choice)
+        parents = torch.cat([parents, splits])
+        points = torch.cat([points, points[splits]])
+        points = centroids(views, targets, points, choice)
+        for _ in range(1 if len(points) < most else ROUNDS):
+            choice = nearest(targets, points, choice, torch.zeros_like(targets[:, 0]))
+            points = centroids(views, targets, points, choice)
+    # A child of a child was split from a cluster that is new itself.
+    parents = parents.clone()
+    for new in range(len(parents)):
+        while parents[new] >= first:
+            parents[new] = parents[parents[new] - first]
+    return Growth(points, parents, choice)
+
+
+def sides(views: Points, pulls: Tensor, choice: Tensor, clusters: int, threshold: str) -> Tensor:
+    """Which views ``(V,)``, bool, lie beyond the cut of their cluster; the views with all tell where it is."""
+    present, group = choice[views.whole].unique(return_inverse=True)
+    counts = views.evidence[views.whole]
+    cuts = fit_cuts(pulls[views.whole].double(), counts, group, len(present), threshold)
+    position = choice.new_full((clusters,), -1)
+    position[present] = torch.arange(len(present), device=choice.device)
+    group = position[choice]
+    return cuts.beyond(pulls.double(), group.clamp(min=0)) & (group >= 0)
+
+
+def gains(views: Points, targets: Tensor, points: Tensor, choice: Tensor, beyond: Tensor) -> Tensor:
+    """By how much the summed loss would fall if each cluster were split, judged by what had no say: ``(K,)``.
+
+    The rows of the sides, and the one row that they would share, are told without the fold that judges, and so is
+    the side of each view that this fold is trained with.
+    """
+    clusters, cell = len(points), views.cell
+    folds = int(views.fold.max()) + 1
+    whole = views.whole[views.entity[cell]]
+    # Sums over all views with all, in which those of the entities in the fold are replaced by those without it.
+    weight = views.evidence.to(targets.dtype).unsqueeze(1)
+    values = torch.cat([weight * targets, weight], dim=1)
+    side = 2 * choice + beyond
+    sums = values.new_zeros(2 * clusters, values.shape[1]).index_add_(0, side[views.whole], values[views.whole])
+    sums = sums.repeat(folds, 1)
+    key = views.fold * 2 * clusters
+    sums.index_add_(0, key + side[whole], values[whole], alpha=-1)
+    sums.index_add_(0, key + side[cell], values[cell])
+    sums = sums.view(folds, clusters, 2, -1)
+    apart, shared = (part[..., :-1] / part[..., -1:].clamp(min=1e-6) for part in (sums, sums.sum(dim=2)))
+
+    # From where its view was at first, with the other levels as they are.
+    base = (views.target - targets)[cell] - views.origin
+    size = views.size.to(targets.dtype).unsqueeze(1)
+
+    def losses(steps: Tensor) -> Tensor:
+        return ((views.pull + size * steps / 2) * steps).sum(dim=1).double()
+
+    falls = losses(base + shared[views.fold, choice[cell]])
+    falls -= losses(base + apart[views.fold, choice[cell], beyond[cell].long()])
+    return falls.new_zeros(clusters).index_add_(0, choice[cell], falls)
+
+
+def scores(views: Points, choice: Tensor, clusters: int, criterion: str) -> Tensor:
+    """By which clusters are split first, the largest ones: shape ``(K,)``, float64."""
+    group = choice[views.whole]
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(clusters, dtype=torch.float64, device=group.device).index_add_(
+            0, group, values.double()
+        )
+
+    interactions = total(views.evidence[views.whole])
+    if criterion == "interactions":
+        return interactions
+    if criterion == "members":
+        return total(torch.ones_like(group))
+    if criterion == "gradient_norm":
+        return total(views.gradient_norm)
+    loss = total(views.loss)
+    return loss / interactions.clamp(min=1) if criterion == "mean_loss" else loss
+
+
+def centroids(views: Points, targets: Tensor, points: Tensor, choice: Tensor) -> Tensor:
+    """Means of where members of each cluster ought to be, by interactions; ``points`` where there are none."""
+    group, weight = choice[views.whole], views.evidence[views.whole].to(targets.dtype).unsqueeze(1)
+    total = torch.zeros_like(points).index_add_(0, group, weight * targets[views.whole])
+    number = torch.zeros_like(points[:, :1]).index_add_(0, group, weight)
+    return torch.where(number > 0, total / number.clamp(min=1e-6), points)

@@ -1,0 +1,60 @@
+"""The clusters of one level, as they are when an event begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..embedding.clustered import ClusteredEmbedding
+from .probe import shared_rows
+
+
+class Level:
+    """The clusters of one level as they are when the event begins.
+
+    Args:
+        tables: the tables that share the level's assignment.
+        prior: weight of the prior against rare clusters.
+
+    Attributes:
+        tables: the tables that share the level's assignment.
+        assignment: that assignment.
+        alive: shape ``(K,)``, ids of the clusters with members.
+        rows: shape ``(K, D)``, their rows.
+        column: shape ``(max_clusters,)``, position in ``alive`` of each cluster id.
+        price: shape ``(K,)``, what an entity pays, in units of the loss, for being in each cluster.
+    """
+
+    def __init__(self, tables: Sequence[ClusteredEmbedding], prior: float = 0.0) -> None:
+        self.tables = tables
+        self.assignment = tables[0].assignment
+        members = self.assignment.members
+        self.alive = (members > 0).nonzero().squeeze(1)
+        self.rows = shared_rows(tables)[self.alive]
+        self.column = torch.zeros_like(members)
+        self.column[self.alive] = torch.arange(len(self.alive), device=members.device)
+        share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
+        self.price = -prior * share.log()
+
+    def extend(self, rows: Tensor, parents: Tensor) -> tuple[Tensor, Tensor]:
+        """Take rows ``(K', D)`` of the clusters and of new ones, split from the clusters at ``parents``.
+
+        The new ones get ids that are free. Returned are the ids of parents and children; the tables and the
+        assignment are left as they are.
+        """
+        free = (self.assignment.members == 0).nonzero().squeeze(1)[: len(parents)]
+        of_parents = self.alive[parents]
+        self.column[free] = torch.arange(len(self.alive), len(rows), device=free.device)
+        self.alive = torch.cat([self.alive, free])
+        self.price = torch.cat([self.price, self.price[parents]])
+        self.rows = rows
+        return of_parents, free
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Put the rows into the tables."""
+        widths = [table.embedding_dim for table in self.tables]
+        for table, rows in zip(self.tables, self.rows.split(widths, dim=1)):
+            table.weight[self.alive] = rows

@@ -1,0 +1,72 @@
+"""Where the row of an entity ought to be, by what its interactions say and by what the rows of others are like.
+
+Empirical Bayes: the rows that entities ought to have are taken to be normally distributed, around a mean and with
+a covariance that are estimated from all entities (by expectation maximisation, Dempster et al. 1977). An entity's
+loss, to second order in its row, is the logarithm of a normal likelihood; so its row is normally distributed in
+turn, with a mean that lies near the mean of all where the entity has hardly any interactions, and where its own
+interactions want it if they are many.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .quadratic import Quadratic
+
+ITERATIONS = 20
+# Standard deviation of the rows to begin with; where the entities say nothing, it stays.
+FIRST_DEVIATION = 0.3
+# Keeps the covariance from collapsing, as variances.
+FLOOR = 1e-6
+# Numbers in the curvatures of the entities that tell the prior, and the fewest entities.
+MAX_NUMBERS = 1 << 18
+MIN_ENTITIES = 256
+
+
+class Prior(NamedTuple):
+    """How the rows that entities ought to have are distributed, times the dispersion of the loss.
+
+    Attributes:
+        mean: shape ``(D,)``.
+        precision: shape ``(D, D)``, inverse of the covariance, in units of the loss.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def expect(self, losses: Quadratic) -> Tensor:
+        """Mean of the row ``(G, D)`` of each of G groups of interactions with these losses."""
+        pull = self.precision @ self.mean - losses.linear
+        found: Tensor = torch.linalg.solve(losses.curvature + self.precision, pull)
+        return found
+
+
+def num_entities(width: int) -> int:
+    """How many entities are enough to tell the prior of rows of this width."""
+    return max(MIN_ENTITIES, MAX_NUMBERS // width**2)
+
+
+def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
+    """Fit the prior.
+
+    Args:
+        losses: of all interactions of each of some entities.
+        dispersion: what the losses have to be divided by to be negative logarithms of likelihoods; one for the
+            cross-entropy of a model that is calibrated, twice the variance of the errors for squared errors.
+    """
+    curvature, linear = losses.curvature.double() / dispersion, losses.linear.double() / dispersion
+    width = linear.shape[1]
+    eye = torch.eye(width, dtype=torch.float64, device=linear.device)
+    mean, covariance = linear.new_zeros(width), FIRST_DEVIATION**2 * eye
+    for _ in range(ITERATIONS):
+        precision = torch.linalg.inv(covariance)
+        factor = torch.linalg.cholesky(curvature + precision)
+        rows = torch.cholesky_solve((precision @ mean - linear).unsqueeze(2), factor).squeeze(2)
+        mean = rows.mean(dim=0)
+        centred = rows - mean
+        covariance = centred.T @ centred / len(rows) + torch.cholesky_inverse(factor).mean(dim=0) + FLOOR * eye
+    precision = dispersion * torch.linalg.inv(covariance)
+    return Prior(mean.to(losses.linear.dtype), precision.to(losses.linear.dtype))

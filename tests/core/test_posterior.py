@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from recbole_cel.clustering.points import Metric
+from recbole_cel.clustering.posterior import Prior, fit_prior, num_entities
+from recbole_cel.clustering.quadratic import Quadratic
+
+
+def observed(entities, interactions, mean, covariance, noise, seed=0):
+    """Rows drawn from a normal distribution, and losses of entities that have them, seen through noise."""
+    generator = torch.Generator().manual_seed(seed)
+    width = len(mean)
+    factor = torch.linalg.cholesky(covariance)
+    rows = mean + torch.randn(entities, width, generator=generator) @ factor.T
+    inputs = torch.randn(entities, interactions, width, generator=generator)
+    outputs = (inputs * rows.unsqueeze(1)).sum(2)
+    outputs += noise**0.5 * torch.randn(entities, interactions, generator=generator)
+    # Squared errors, as a function of the row.
+    curvature = 2 * inputs.transpose(1, 2) @ inputs
+    return rows, Quadratic(-2 * (inputs * outputs.unsqueeze(2)).sum(1), curvature)
+
+
+MEAN = torch.tensor([1.0, -2.0])
+COVARIANCE = torch.tensor([[0.5, 0.2], [0.2, 0.3]])
+
+
+@pytest.mark.parametrize(("interactions", "noise"), [(2, 0.1), (10, 2.0)])
+def test_mean_and_covariance_are_found(interactions, noise):
+    _, losses = observed(4000, interactions, MEAN, COVARIANCE, noise)
+    prior = fit_prior(losses, dispersion=2 * noise)
+    assert torch.allclose(prior.mean, MEAN, atol=0.1)
+    assert torch.allclose(2 * noise * prior.precision.inverse(), COVARIANCE, atol=0.1)
+
+
+def test_expected_rows_beat_those_of_the_least_loss_where_there_is_little_evidence():
+    rows, losses = observed(2000, 2, MEAN, COVARIANCE, noise=1.0)
+    expected = fit_prior(losses, dispersion=2.0).expect(losses)
+    least = torch.linalg.solve(losses.curvature, -losses.linear)
+    errors = [(found - rows).square().sum(1).mean() for found in (expected, least)]
+    assert errors[0] < 0.6 < 1.0 < errors[1]
+
+
+def test_without_evidence_the_mean_is_expected():
+    nothing = Quadratic(torch.zeros(3, 2), torch.zeros(3, 2, 2))
+    assert torch.allclose(Prior(MEAN, COVARIANCE.inverse()).expect(nothing), MEAN.expand(3, 2))
+
+
+def test_where_entities_say_nothing_the_prior_is_finite():
+    prior = fit_prior(Quadratic(torch.zeros(5, 3), torch.zeros(5, 3, 3)), dispersion=1.0)
+    assert prior.precision.isfinite().all() and prior.mean.abs().max() < 1e-6
+
+
+def test_fewer_entities_are_enough_for_wide_rows():
+    assert num_entities(17) > num_entities(65) == 256
+
+
+def test_half_the_squared_distance_of_points_is_the_loss():
+    curvature = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
+    metric = Metric.of(curvature)
+    rows = torch.randn(4, 2)
+    points = metric.points(rows)
+    assert torch.allclose(points.square().sum(1), torch.einsum("gd,de,ge->g", rows, curvature, rows), rtol=1e-3)
+    assert torch.allclose(metric.rows(points), rows, atol=1e-5)
+    # A step along the pull changes the loss by as much.
+    gradients, steps = torch.randn(4, 2), torch.randn(4, 2)
+    assert torch.allclose(
+        (metric.pulls(gradients) * metric.points(steps)).sum(1), (gradients * steps).sum(1), atol=1e-5
+    )
