@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["FM", "FM_CEL", "FM_ModuloHash"])
     parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--data_path", help="folder that holds the data set's folder")
     parser.add_argument("--config_files", nargs="+", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, default=[2020, 2021, 2022])
     parser.add_argument("--best", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"))
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--json", help="file to which each run is added as a line")
     args, others = parser.parse_known_args()
     overrides: dict[str, Any] = {"show_progress": False, "state": "ERROR", "cel_checkpoint_interval": 0}
+    if args.data_path:
+        overrides["data_path"] = args.data_path
     for other in others:
         key, _, value = other.lstrip("-").partition("=")
         overrides[key] = literal(value)

@@ -17,7 +17,7 @@ from ..embedding.clustered import ClusteredEmbedding
 from .grouping import InteractionsByEntity
 from .growth import grow
 from .level import Level
-from .objective import Objective, loss_curvature, loss_slope
+from .objective import Objective, check_gradients, loss_curvature, loss_slope
 from .points import Metric, Points, nearest
 from .posterior import Prior, fit_prior, num_entities
 from .probe import Probe, probe_chunk
@@ -116,13 +116,18 @@ def reassign_cross_fitted(
 
 
 def _learn(objective: Objective, some: Iterable[Views]) -> tuple[Prior, Metric]:
-    """What the rows of entities are like, and how much they matter."""
+    """What the rows of entities are like, and how much they matter.
+
+    Raises:
+        ValueError: if a gradient is not finite, as when training diverges.
+    """
     losses: list[Quadratic] = []
     curvature: Tensor | float = 0.0
     squares = bends = interactions = 0.0
     for views in some:
         seen, entities = views.seen, len(views.chunk.entities)
         every = views.losses()
+        check_gradients(views.gradients)
         losses.append(Quadratic(every.linear[-entities:], every.curvature[-entities:]))
         curvature = curvature + losses[-1].curvature.sum(dim=0)
         interactions += len(seen.outputs)
@@ -131,7 +136,9 @@ def _learn(objective: Objective, some: Iterable[Views]) -> tuple[Prior, Metric]:
         bends += float(loss_curvature(objective, seen.outputs, seen.targets).double().sum())
     assert isinstance(curvature, Tensor)
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
-    return fit_prior(joined, squares / bends), Metric.of(curvature / interactions)
+    # Losses that do not depend on the outputs say nothing.
+    dispersion = squares / bends if squares and bends else 1.0
+    return fit_prior(joined, dispersion), Metric.of(curvature / interactions)
 
 
 class Choosing:

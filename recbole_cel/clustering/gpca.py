@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .objective import check_gradients
+
 # Below this share of the mean squared gradient, the largest variance is rounding, and there is nothing to cut.
 RELATIVE_VARIANCE = 1e-10
 
@@ -53,8 +55,7 @@ def fit_cuts(gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups
     Raises:
         ValueError: if a gradient is not finite, as when training diverges.
     """
-    if not bool(gradients.isfinite().all()):
-        raise ValueError("a gradient is not finite: training has diverged; a lower learning rate may help")
+    check_gradients(gradients)
     dim = gradients.shape[1]
     sizes = torch.bincount(groups, minlength=num_groups).to(gradients.dtype).unsqueeze(1)
     mean = gradients.new_zeros(num_groups, dim).index_add_(0, groups, gradients) / sizes

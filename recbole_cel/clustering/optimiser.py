@@ -24,7 +24,7 @@ from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
-# With cross-fitting, a level is grown when no split paid so often.
+# With cross-fitting, a field is grown when no split paid in so many events in a row.
 POOR_SPLITS = 2
 # Numbers in a probe that several fields share.
 MAX_PROBED = 1 << 26
@@ -139,7 +139,7 @@ class ClusterOptimiser:
         def in_steps(epochs: float) -> int:
             return max(1, round(epochs * steps_per_epoch))
 
-        self._poor_splits = {name: [0] * len(levels) for name, levels in self.fields.items()}
+        self._poor_splits = dict.fromkeys(self.fields, 0)
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else 0
         self._next_reassignment = self._reassign_every
@@ -261,8 +261,8 @@ class ClusterOptimiser:
                 )
         for number, parents, children in done.splits:
             self._carry_state(levels[number], parents, children)
-        for number in set(growing) - {number for number, *_ in done.splits}:
-            self._poor_splits[field][number] += 1
+        if growing:
+            self._poor_splits[field] = 0 if done.splits else self._poor_splits[field] + 1
         total = max(1, len(index.order))
         losses = done.loss_before / total, done.loss_after / total
         level = min((number + 1 for number, *_ in done.splits), default=0)
@@ -273,14 +273,14 @@ class ClusterOptimiser:
         """The position in the schedule; assignments and rows are in the tables' own state."""
         return {
             "steps": self.steps,
-            "poor_splits": {name: list(counts) for name, counts in self._poor_splits.items()},
+            "poor_splits": dict(self._poor_splits),
             "next_reassignment": self._next_reassignment,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self.steps = int(state["steps"])
-        self._poor_splits.update({name: list(counts) for name, counts in state["poor_splits"].items()})
+        self._poor_splits.update(state["poor_splits"])
         self._next_reassignment = int(state["next_reassignment"])
         self._start_personalisation_if_due()
 
@@ -300,14 +300,10 @@ class ClusterOptimiser:
         return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
     def _growing(self, field: str) -> list[list[ClusteredEmbedding]]:
-        """The levels of ``field`` that still grow: not full, and not looked at in vain too often."""
-        found = []
-        for tables, poor in zip(self.fields[field], self._poor_splits[field]):
-            if poor < POOR_SPLITS:
-                found += [tables] if _has_free_cluster(tables) else []
-            elif not _has_choice(tables):
-                break  # what the levels so far leave over is nothing but noise
-        return found
+        """The levels of ``field`` that still grow: not full, unless splits were in vain too often."""
+        if self._poor_splits[field] >= POOR_SPLITS:
+            return []
+        return list(filter(_has_free_cluster, self.fields[field]))
 
     def _grown_next(self, field: str) -> list[int]:
         """Numbers of the levels of ``field`` to grow next: one more than there are with several clusters."""

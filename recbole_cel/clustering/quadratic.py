@@ -1,7 +1,6 @@
 """The loss of an entity's interactions as a quadratic function of the entity's row.
 
-One forward and one backward pass give it, and it tells the loss of any number of rows without another pass, level
-after level. It is exact for a squared error where the output is linear in the row.
+One forward and one backward pass give it. It is exact for a squared error where the output is linear in the row.
 """
 
 from __future__ import annotations
@@ -35,15 +34,6 @@ class Quadratic(NamedTuple):
         """With this gradient ``(G, D)`` at the groups' ``rows`` ``(G, D)``."""
         return cls(gradient - torch.einsum("gde,ge->gd", curvature, rows), curvature)
 
-    def gradient(self, rows: Tensor) -> Tensor:
-        """Gradient at each group's row ``(G, D)``, in the same shape."""
-        return self.linear + torch.einsum("gde,ge->gd", self.curvature, rows)
-
-    def at(self, base: Tensor, rows: Tensor) -> Tensor:
-        """Values ``(G, K)`` where each of ``rows`` ``(K, D)`` is added to the group's ``base`` ``(G, D)``."""
-        squares = (rows.unsqueeze(2) * rows.unsqueeze(1)).flatten(1)
-        return torch.addmm(self.gradient(base) @ rows.T, self.curvature.flatten(1), squares.T, alpha=0.5)
-
 
 class Reach(NamedTuple):
     """Where the rows that entities may have lie.
@@ -71,15 +61,10 @@ def curvatures(objective: Objective, chunk: Chunk, seen: Probe, rows: Tensor, re
         reach: of the rows that entities may have.
     """
     jacobian = seen.jacobian
-    bend = bends(objective, seen, (jacobian * (reach.centre - rows)[chunk.cell]).sum(dim=1), reach).unsqueeze(1)
-    blocks = Blocks(chunk.cell, len(rows))
-    return blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))
-
-
-def bends(objective: Objective, seen: Probe, to_centre: Tensor, reach: Reach) -> Tensor:
-    """Second derivatives of each interaction's loss by its output, means as far as the rows reach, ``(B,)``."""
-    centre = seen.outputs + to_centre
-    distance = ((seen.jacobian @ reach.spread) * seen.jacobian).sum(dim=1).clamp(min=MIN_REACH**2).sqrt()
+    centre = seen.outputs + (jacobian * (reach.centre - rows)[chunk.cell]).sum(dim=1)
+    distance = ((jacobian @ reach.spread) * jacobian).sum(dim=1).clamp(min=MIN_REACH**2).sqrt()
     above, below = (loss_slope(objective, centre + step, seen.targets) for step in (distance, -distance))
     # A loss that is not convex has no least value to go to where it is bent down.
-    return ((above - below) / (2 * distance)).clamp(min=0)
+    bend = ((above - below) / (2 * distance)).clamp(min=0).unsqueeze(1)
+    blocks = Blocks(chunk.cell, len(rows))
+    return blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))

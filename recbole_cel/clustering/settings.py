@@ -98,15 +98,15 @@ class ClusterSettings:
     split_gain: float = option(
         1.0,
         "with cross-fitting, a cluster is split only if the summed loss of its interactions would fall by more "
-        "than this, judged by interactions that did not choose the sides; a level is grown after two events "
+        "than this, judged by interactions that did not choose the sides; growth ends after two events "
         "without a split; 0 splits whatever can be split, as without cross-fitting",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
     reassign_interval: float = option(
         2.0,
-        "epochs between two reassignments; fractions are allowed; 0: none, but for those that cross-fitting makes with "
-        "splits",
+        "epochs between two reassignments; fractions are allowed; 0: none, but for those that cross-fitting makes "
+        "with splits",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from factorisation import Problem
 
-from recbole_cel.clustering import reassignment
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, reassignment
 from recbole_cel.clustering import split as split_module
 from recbole_cel.clustering.grouping import InteractionsByEntity
 from recbole_cel.clustering.reassignment import reassign
@@ -106,9 +106,14 @@ def test_entities_with_more_interactions_than_are_held_at_once(monkeypatch, mlp)
     assert max(seen) <= 7 < int(fast.index.counts.max())
 
 
-def test_gradients_that_are_not_finite_are_one_clear_error():
-    problem = Problem(0, start=3)
+@pytest.mark.parametrize("folds", [1, 3])
+def test_gradients_that_are_not_finite_are_one_clear_error(folds):
+    problem = Problem(0, start=3, folds=folds)
     with torch.no_grad():
         problem.model.item.weight.fill_(float("inf"))
+    settings = ClusterSettings(folds=folds, split_gain=0.0)
+    clusters = ClusterOptimiser({"user": problem.tables}, problem.objective, settings, steps_per_epoch=1)
+    before = problem.assignment.clusters.clone()
     with pytest.raises(ValueError, match="training has diverged; a lower learning rate"):
-        propose_split(problem.objective, problem.tables, problem.index, "zero", torch.Generator())
+        clusters.split("user")
+    assert torch.equal(problem.assignment.clusters, before)
