@@ -9,6 +9,7 @@ not grown yet may be grown in the same pass (see ``growth.py``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -70,22 +71,24 @@ def reassign_cross_fitted(
     per_interaction = max(1.0, 2 * width**2 * index.num_cells / len(index.order))
     max_interactions = int(max(1, min(MAX_INTERACTIONS, MAX_NUMBERS / per_interaction)))
 
-    def look(entities: Tensor, told: Callable[[int], object]) -> Iterator[Views]:
+    def look() -> Iterator[Views]:
         for chunk in index.chunks(entities, max_interactions):
             if seen_before is None:
                 seen = probe_chunk(objective, levels[0], chunk, max_interactions)
             else:
                 seen = seen_before.of(chunk.interactions)
-            told(len(chunk.interactions))
+            advance(len(chunk.interactions))
             yield Views(objective, at, chunk, seen)
 
-    prior, metric = _learn(objective, look(entities[: num_entities(width)], lambda interactions: None))
+    every = look()
+    some = _first(every, num_entities(width))
+    prior, metric = _learn(objective, some, num_entities(width))
     grown = [Level(tables, settings.reassign_prior) for tables in levels]
     choosing = Choosing(grown, metric, settings)
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
-    for held in _portions(look(entities, advance)):
+    for held in _portions(chain(some, every)):
         losses = [objective.loss(views.seen.outputs, views.seen.targets) for views in held]
         points = Points.joined([Points.of(*one, prior, metric) for one in zip(held, losses)])
         choices = [torch.cat([level.column[views.assigned(level)] for views in held]) for level in at]
@@ -115,8 +118,19 @@ def reassign_cross_fitted(
     return Reassignment(int(changed.sum()), before, after, choosing.splits, change)
 
 
-def _learn(objective: Objective, some: Iterable[Views]) -> tuple[Prior, Metric]:
-    """What the rows of entities are like, and how much they matter.
+def _first(every: Iterator[Views], number: int) -> list[Views]:
+    """As many as hold the first ``number`` entities."""
+    found = list[Views]()
+    for views in every:
+        found.append(views)
+        number -= len(views.chunk.entities)
+        if number <= 0:
+            break
+    return found
+
+
+def _learn(objective: Objective, some: Iterable[Views], number: int) -> tuple[Prior, Metric]:
+    """What the rows of the first ``number`` entities are like, and how much they matter.
 
     Raises:
         ValueError: if a gradient is not finite, as when training diverges.
@@ -125,15 +139,18 @@ def _learn(objective: Objective, some: Iterable[Views]) -> tuple[Prior, Metric]:
     curvature: Tensor | float = 0.0
     squares = bends = interactions = 0.0
     for views in some:
-        seen, entities = views.seen, len(views.chunk.entities)
-        every = views.losses()
         check_gradients(views.gradients)
-        losses.append(Quadratic(every.linear[-entities:], every.curvature[-entities:]))
+        entities = len(views.chunk.entities)
+        wholes = slice(len(views.owner) - entities, len(views.owner) - entities + min(entities, number))
+        here = views.chunk.owner < number
+        number = max(0, number - entities)
+        every = views.losses()
+        losses.append(Quadratic(every.linear[wholes], every.curvature[wholes]))
         curvature = curvature + losses[-1].curvature.sum(dim=0)
-        interactions += len(seen.outputs)
-        slope = loss_slope(objective, seen.outputs, seen.targets)
-        squares += float(slope.double().square().sum())
-        bends += float(loss_curvature(objective, seen.outputs, seen.targets).double().sum())
+        outputs, wanted = views.seen.outputs[here], views.seen.targets[here]
+        interactions += len(outputs)
+        squares += float(loss_slope(objective, outputs, wanted).double().square().sum())
+        bends += float(loss_curvature(objective, outputs, wanted).double().sum())
     assert isinstance(curvature, Tensor)
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing.

@@ -84,8 +84,8 @@ class Points(NamedTuple):
         at = metric.points(views.rows)
         known = views.evidence > 0
         target = prior.mean.repeat(len(known), 1)
-        losses_of = views.losses()
-        target[known] = prior.expect(Quadratic(losses_of.linear[known], losses_of.curvature[known]))
+        of_views = views.losses()
+        target[known] = prior.expect(Quadratic(of_views.linear[known], of_views.curvature[known]))
         everyone = torch.arange(len(views.owner), device=at.device)
         return cls(
             at,

@@ -7,7 +7,6 @@ row that the view is given (see ``quadratic.py``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,16 +56,10 @@ class Views:
         self._reach = reach_of(levels)
         self.left_out_gradients, self.gradients = self._find_gradients()
 
-    @cached_property
-    def cell_curvatures(self) -> Tensor:
-        """Second derivatives of the losses of the cells by the row, shape ``(C, D, D)``."""
-        return curvatures(
-            self._objective, self.chunk, self.seen, self.rows[: len(self.left_out_gradients)], self._reach
-        )
-
     def losses(self) -> Quadratic:
         """Losses of the views' interactions as functions of the row."""
-        chunk, cells = self.chunk, self.cell_curvatures
+        chunk, trained = self.chunk, self.rows[: len(self.left_out_gradients)]
+        cells = curvatures(self._objective, chunk, self.seen, trained, self._reach)
         by_entity = cells.new_zeros((len(chunk.entities), *cells.shape[1:]))
         by_entity.index_add_(0, chunk.cell_owner, cells)
         views = torch.cat([by_entity[chunk.cell_owner] - cells, by_entity])

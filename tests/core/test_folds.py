@@ -172,7 +172,7 @@ def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
         assert done.loss_after == pytest.approx(float(problem.loss_of_users().sum()), rel=1e-3)
         assert len(done.splits) == len(growing)
         found.append(all_views(problem))
-    assert len(seen) > 10
+    assert len(seen) > 5  # several portions
     assert growing or torch.equal(*found)
 
 
