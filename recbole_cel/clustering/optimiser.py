@@ -24,8 +24,9 @@ from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
-# With cross-fitting, a field is grown when no split paid in so many events in a row.
+# With cross-fitting, a field is grown when so many events in a row gave it less than this share of clusters more.
 POOR_SPLITS = 2
+ENOUGH_SPLITS = 0.1
 # Numbers in a probe that several fields share.
 MAX_PROBED = 1 << 26
 
@@ -262,7 +263,9 @@ class ClusterOptimiser:
         for number, parents, children in done.splits:
             self._carry_state(levels[number], parents, children)
         if growing:
-            self._poor_splits[field] = 0 if done.splits else self._poor_splits[field] + 1
+            new = sum(len(children) for *_, children in done.splits)
+            enough = new >= ENOUGH_SPLITS * min(before, settings.split_count or before)
+            self._poor_splits[field] = 0 if enough else self._poor_splits[field] + 1
         total = max(1, len(index.order))
         losses = done.loss_before / total, done.loss_after / total
         level = min((number + 1 for number, *_ in done.splits), default=0)

@@ -99,7 +99,7 @@ class ClusterSettings:
         1.0,
         "with cross-fitting, a cluster is split only if the summed loss of its interactions would fall by more "
         "than this, judged by interactions that did not choose the sides; growth ends after two events "
-        "without a split; 0 splits whatever can be split, as without cross-fitting",
+        "in a row in which hardly any paid; 0 splits whatever can be split, as without cross-fitting",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )

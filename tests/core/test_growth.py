@@ -63,6 +63,17 @@ def test_growth_stops_after_two_events_without_a_split(gain):
     assert events == ([0, 1] * 6 + [0] * 2 if gain == 0 else [0, 1] + [0] * 12)
 
 
+def test_growth_goes_on_while_enough_splits_pay():
+    made = of_kinds(0, 8, clusters=60)
+    clusters = optimiser(made, split_interval=0.125, split_gain=2.0)
+    events = [event for _ in range(12) for event in clusters.step()]
+    assert all(event.kind == "split" for event in events)
+    poor = [event.clusters_after < 1.1 * event.clusters_before for event in events]
+    assert poor[-2:] == [True, True]
+    assert not any(one and two for one, two in zip(poor[:-2], poor[1:-1]))
+    assert len(events) < 12 and events[-1].clusters_after < 60
+
+
 def test_the_most_important_clusters_are_split_first():
     """Of two clusters that could be split, the criterion tells which one gets the only free row."""
     found = {}
