@@ -30,6 +30,30 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.4f}{spread}"
 
 
+def mean_and_error(values: Sequence[float]) -> str:
+    """Mean, and its standard error if there are several values."""
+    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):+.4f}{error}"
+
+
+def cold_rows(model: str, runs: Sequence[Measured], first: Sequence[Measured]) -> list[list[str]]:
+    """For one model, a row for each group of cold users or items; differences are paired by seed.
+
+    Seeds in which a group's labels are all the same are left out."""
+    rows = []
+    for group in runs[0].cold:
+        pairs = [(run.cold[group], other.cold[group]) for run, other in zip(runs, first)]
+        pairs = [(one, other) for one, other in pairs if one.auc is not None and other.auc is not None]
+        row = [model, group, f"{statistics.mean(run.cold[group].interactions for run in runs):.0f}"]
+        if pairs:
+            row.append(mean_and_spread([one.auc for one, _ in pairs]))
+            row.append(mean_and_error([one.auc - other.auc for one, other in pairs]))
+            row.append(mean_and_spread([one.logloss for one, _ in pairs]))
+            row.append(mean_and_error([one.logloss - other.logloss for one, other in pairs]))
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     """Run everything and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -60,7 +84,8 @@ def main() -> None:
         if args.json:
             with open(args.json, "a") as file:
                 line = {"model": model, "dataset": args.dataset, "seed": seed, **overrides, **choice}
-                file.write(json.dumps({**line, **found._asdict()}) + "\n")
+                groups = {name: group._asdict() for name, group in found.cold.items()}
+                file.write(json.dumps({**line, **found._asdict(), "cold": groups}) + "\n")
         return found
 
     table, cold, first = [], [], None
@@ -86,12 +111,12 @@ def main() -> None:
                     " ".join(str(run.epochs) for run in runs),
                 ]
             )
-            groups = [[run.cold[group] for run in runs] for group in runs[0].cold]
-            cold.append([model, *("-" if None in group else mean_and_spread(group) for group in groups)])
+            cold += cold_rows(model, runs, first)
     headers = ["model", "chosen", "smaller", "valid AUC", "test AUC", "mean", f"minus {args.models[0]}"]
     print(tabulate(table, headers=[*headers, "LogLoss", "seconds", "epochs"], floatfmt=""))
-    print("\nTest AUC of cold users and items, by their training interactions")
-    print(tabulate(cold, headers=["model", *runs[0].cold], floatfmt=""))
+    minus = f"minus {args.models[0]}, ± its error"
+    print("\nTest interactions of users and items with few training interactions")
+    print(tabulate(cold, headers=["model", "of", "number", "AUC", minus, "LogLoss", minus], floatfmt=""))
 
 
 def _auc(run: Measured) -> float:

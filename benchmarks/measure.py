@@ -16,14 +16,28 @@ from recbole_cel.trainer import get_trainer
 from recbole_cel.trainer.activity import label_metrics
 
 
+class Group(NamedTuple):
+    """Test interactions of cold users or items.
+
+    Attributes:
+        interactions: how many there are.
+        auc: their AUC; None where their labels are all the same.
+        logloss: their LogLoss; None where there are none.
+    """
+
+    interactions: int
+    auc: float | None
+    logloss: float | None
+
+
 class Measured(NamedTuple):
     """A run.
 
     Attributes:
         valid: metrics of the best epoch on the validation split.
         test: metrics on the test split.
-        cold: test AUC where a user or an item has fewer than so many training interactions, by
-            ``user < 5`` and the like; None where that means nothing.
+        cold: test interactions whose user or item has fewer than so many training interactions, by
+            ``user < 5`` and the like.
         ratio: how many times fewer parameters the tables of users and items have; 1 for full tables.
         clusters: of each clustered field.
         seconds: wall time of training and validation.
@@ -32,7 +46,7 @@ class Measured(NamedTuple):
 
     valid: dict[str, float]
     test: dict[str, float]
-    cold: dict[str, float | None]
+    cold: dict[str, Group]
     ratio: float
     clusters: list[int | None]
     seconds: float
@@ -63,7 +77,7 @@ def measure(
     return Measured(
         dict(valid),
         dict(test),
-        _cold_auc(train_data._dataset, trainer.collected, cold),
+        _cold(train_data._dataset, trainer.collected, cold),
         full / sum(size.parameters for size in sizes) if sizes else 1.0,
         [size.clusters for size in sizes],
         seconds,
@@ -71,14 +85,13 @@ def measure(
     )
 
 
-def _cold_auc(
-    dataset: Any, collected: Mapping[str, torch.Tensor], edges: Sequence[int]
-) -> dict[str, float | None]:
+def _cold(dataset: Any, collected: Mapping[str, torch.Tensor], edges: Sequence[int]) -> dict[str, Group]:
     found = {}
     for name, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
         counts = torch.bincount(dataset.inter_feat[field], minlength=dataset.num(field))[collected[field]]
         for edge in edges:
             few = counts < edge
             labels, scores = (collected[key][few].double().numpy() for key in ("label", "score"))
-            found[f"{name} < {edge}"] = label_metrics(labels, scores)["AUC"]
+            metrics = label_metrics(labels, scores)
+            found[f"{name} < {edge}"] = Group(len(labels), metrics["AUC"], metrics["LogLoss"])
     return found

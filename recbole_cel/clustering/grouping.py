@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Interactions that one matrix product takes together.
-BLOCK = 8
+# The most interactions that one matrix product takes together.
+MAX_BLOCK = 8
 # Numbers in the products of blocks that are held at once.
 MAX_PRODUCTS = 1 << 23
 
@@ -79,33 +80,36 @@ class Blocks:
         num_groups: number of groups G.
 
     Attributes:
+        length: interactions that a block has room for, about as many as there are in a group, at most 8.
         group: shape ``(n,)``, group of each of n blocks.
     """
 
     def __init__(self, group: Tensor, num_groups: int) -> None:
         sizes = torch.bincount(group, minlength=num_groups)
         within = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group]
-        number = (sizes + BLOCK - 1) // BLOCK
+        mean = len(group) / max(1, int((sizes > 0).sum()))
+        self.length = min(MAX_BLOCK, 2 ** round(math.log2(max(1.0, mean))))
+        number = (sizes + self.length - 1) // self.length
         first = number.cumsum(0) - number
         self.group = torch.repeat_interleave(torch.arange(num_groups, device=group.device), number)
-        self._place = (first[group] + within // BLOCK) * BLOCK + within % BLOCK
+        self._place = (first[group] + within // self.length) * self.length + within % self.length
         self._num_groups = num_groups
 
     def pad(self, values: Tensor) -> Tensor:
-        """``values`` ``(B, D)`` by block, shape ``(n, BLOCK, D)``; zero where a block is not full."""
-        padded = values.new_zeros(len(self.group) * BLOCK, values.shape[1])
-        return padded.index_copy_(0, self._place, values).view(len(self.group), BLOCK, values.shape[1])
+        """``values`` ``(B, D)`` by block, shape ``(n, length, D)``; zero where a block is not full."""
+        padded = values.new_zeros(len(self.group) * self.length, values.shape[1])
+        return padded.index_copy_(0, self._place, values).view(len(self.group), self.length, values.shape[1])
 
     def unpad(self, padded: Tensor) -> Tensor:
-        """The values ``(B, D)`` that are in blocks ``(n, BLOCK, D)``."""
+        """The values ``(B, D)`` that are in blocks ``(n, length, D)``."""
         return padded.flatten(0, 1)[self._place]
 
     def sum_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Sum of ``left.T @ right`` over the blocks of each group, shape ``(G, P, Q)``.
 
         Args:
-            left: shape ``(n, BLOCK, P)``.
-            right: shape ``(n, BLOCK, Q)``.
+            left: shape ``(n, length, P)``.
+            right: shape ``(n, length, Q)``.
         """
         size = left.shape[2], right.shape[2]
         total = left.new_zeros(self._num_groups, *size)
