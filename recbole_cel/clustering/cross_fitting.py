@@ -30,8 +30,6 @@ from .views import Views, dense
 # Bounds of memory, in numbers: curvatures of one chunk; what is held of the entities that levels are grown by.
 MAX_NUMBERS = 1 << 23
 MAX_HELD = 1 << 24
-# Entities without interactions that are looked at together.
-BLOCK = 1 << 18
 # Rounds of choosing a cluster in each level, given those in the others.
 SWEEPS = 4
 
@@ -85,36 +83,43 @@ def reassign_cross_fitted(
     prior, metric = _learn(objective, some, num_entities(width))
     grown = [Level(tables, settings.reassign_prior) for tables in levels]
     choosing = Choosing(grown, metric, settings)
+    unknown = metric.points(prior.mean.unsqueeze(0))
+    # Clusters of all views and entities of which nothing is known.
+    resting = [level.column[level.alive[:1]] for level in at]
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
     for held in _portions(chain(some, every)):
         losses = [objective.loss(views.seen.outputs, views.seen.targets) for views in held]
-        points = Points.joined([Points.of(*one, prior, metric) for one in zip(held, losses)])
-        choices = [torch.cat([level.column[views.assigned(level)] for views in held]) for level in at]
-        stays = None
+        points = Points.joined([Points.of(*one, prior, metric) for one in zip(held, losses)], unknown)
+        known = torch.cat([views.known for views in held])
+        present = [torch.cat([level.column[views.assigned(level)] for views in held]) for level in at]
+        choices = [torch.cat([columns[known], rest]) for columns, rest in zip(present, resting)]
+        stays = torch.zeros_like(known)
         if keep is not None:
             stays = torch.cat([keep[views.chunk.entities][views.owner] for views in held])
-        choosing.choose(points, choices, growing, stays)
+        choosing.choose(points, choices, growing, torch.cat([stays[known], stays.new_zeros(1)]))
         growing = ()
+        resting = [choice[-1:] for choice in choices]
+        chosen = [torch.where(stays & ~known, old, new[points.place]) for old, new in zip(present, choices)]
+        rows = torch.stack([level.rows[choice] for level, choice in zip(grown, chosen)]).sum(dim=0)
         sizes = [len(views.owner) for views in held]
-        rows = torch.stack([level.rows[choice] for level, choice in zip(grown, choices)]).sum(dim=0)
         for views, loss, row in zip(held, losses, rows.split(sizes)):
             outputs = views.moved_outputs(row - views.rows)
             change[views.chunk.interactions] = outputs - views.seen.outputs
             before += float(loss.double().sum())
             after += float(objective.loss(outputs, views.seen.targets).double().sum())
-        for level, choice, parts in zip(grown, choices, targets):
+        for level, choice, parts in zip(grown, chosen, targets):
             parts += [dense(views.chunk, ids) for views, ids in zip(held, level.alive[choice].split(sizes))]
     changed = torch.zeros_like(entities, dtype=torch.bool)
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
-    resting = idle.nonzero().squeeze(1)
-    for level, parts, rest in zip(grown, targets, choosing.at_rest(resting, prior)):
+    everyone = torch.cat([entities, idle.nonzero().squeeze(1)])
+    for level, parts, rest in zip(grown, targets, resting):
         target = torch.cat(parts)
         changed |= target[:, -1] != level.assignment(entities)
-        everyone = torch.cat([entities, resting])
         level.write()
-        level.assignment.move(everyone, torch.cat([target, rest.unsqueeze(1).expand(-1, target.shape[1])]))
+        others = level.alive[rest].expand(len(everyone) - len(entities), target.shape[1])
+        level.assignment.move(everyone, torch.cat([target, others]))
     return Reassignment(int(changed.sum()), before, after, choosing.splits, change)
 
 
@@ -177,22 +182,18 @@ class Choosing:
         self._points = [metric.points(level.rows) for level in levels]
         self.splits: list[tuple[int, Tensor, Tensor]] = []
 
-    def choose(
-        self, views: Points, choices: list[Tensor], growing: Sequence[int] = (), stays: Tensor | None = None
-    ) -> None:
+    def choose(self, views: Points, choices: list[Tensor], growing: Sequence[int], stays: Tensor) -> None:
         """Choose for these ``views``.
 
         Args:
-            views: of some entities; they are put where their choices are.
-            choices: for each level, the choice of each view, shape ``(V,)``; changed in place.
+            views: of some entities; their points are put where their choices are.
+            choices: for each level, the choice of each point, shape ``(P,)``; changed in place.
             growing: numbers of levels to grow first.
-            stays: shape ``(V,)``, bool, views that keep their choice; None is none.
+            stays: shape ``(P,)``, bool, points that keep their choice.
         """
         # Rows may have changed since the views were made.
         views.at.copy_(torch.stack([points[c] for points, c in zip(self._points, choices)]).sum(dim=0))
-        some = torch.arange(len(views.at), device=views.at.device)
-        if stays is not None:
-            some = some[~stays]
+        some = (~stays).nonzero().squeeze(1)
         for _ in range(SWEEPS):
             changed = torch.zeros_like(some, dtype=torch.bool)
             weight = views.evidence[some].clamp(min=1).to(views.at.dtype)
@@ -214,17 +215,6 @@ class Choosing:
                 views.at.index_add_(0, moving, steps)
             # A view that has the best choice in each level, given the others, keeps it.
             some, growing = some[changed], ()
-
-    def at_rest(self, entities: Tensor, prior: Prior) -> list[Tensor]:
-        """Cluster ids for ``entities`` ``(E,)`` without interactions, by level: as near to the mean as can be."""
-        found: list[list[Tensor]] = [[entities[:0]] for _ in self._levels]
-        target = self._metric.points(prior.mean.unsqueeze(0))
-        for some in entities.split(BLOCK):
-            choices = [level.column[level.assignment(some)] for level in self._levels]
-            self.choose(Points.without_interactions(target.repeat(len(some), 1)), choices)
-            for level, choice, parts in zip(self._levels, choices, found):
-                parts.append(level.alive[choice])
-        return [torch.cat(parts) for parts in found]
 
     def _grow(self, number: int, views: Points, choices: list[Tensor]) -> None:
         level, present = self._levels[number], self._points[number][choices[number]]

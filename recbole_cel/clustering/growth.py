@@ -27,7 +27,7 @@ class Growth(NamedTuple):
     Attributes:
         points: shape ``(K', D)``, of its clusters, the old ones first.
         parents: shape ``(K' - K,)``, position of the cluster that each of the new ones was split from.
-        choice: shape ``(V,)``, cluster of each view.
+        choice: shape ``(P,)``, cluster of each of the views' points.
     """
 
     points: Tensor
@@ -41,7 +41,7 @@ def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, setti
     Args:
         views: of some entities.
         points: shape ``(K, D)``, of the level's clusters.
-        choice: shape ``(V,)``, cluster of each view.
+        choice: shape ``(P,)``, cluster of each of their points.
         max_clusters: the largest number of clusters.
         settings: which clusters are split first, where they are cut, and what a split has to gain.
     """
@@ -81,7 +81,7 @@ def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, setti
 
 
 def sides(views: Points, pulls: Tensor, choice: Tensor, clusters: int, threshold: str) -> Tensor:
-    """Which views ``(V,)``, bool, lie beyond the cut of their cluster; the views with all tell where it is."""
+    """Which points ``(P,)``, bool, lie beyond the cut of their cluster; the views with all tell where it is."""
     present, group = choice[views.whole].unique(return_inverse=True)
     counts = views.evidence[views.whole]
     cuts = fit_cuts(pulls[views.whole].double(), counts, group, len(present), threshold)
@@ -99,7 +99,7 @@ def gains(views: Points, targets: Tensor, points: Tensor, choice: Tensor, beyond
     """
     clusters, cell = len(points), views.cell
     folds = int(views.fold.max()) + 1
-    whole = views.whole[views.entity[cell]]
+    whole = views.cell_whole
     # Sums over all views with all, in which those of the entities in the fold are replaced by those without it.
     weight = views.evidence.to(targets.dtype).unsqueeze(1)
     values = torch.cat([weight * targets, weight], dim=1)

@@ -47,15 +47,16 @@ class Metric(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Views of some entities.
+    """Views of some entities. All those of which nothing is known share one point, the last.
 
     Attributes:
-        at: shape ``(V, D)``, where each view is.
-        target: shape ``(V, D)``, where it ought to be.
-        evidence: shape ``(V,)``, its number of interactions.
-        entity: shape ``(V,)``, position of its entity among the E entities.
-        whole: shape ``(E,)``, position of each entity's view with all.
-        cell: shape ``(C,)``, position of the view without each cell.
+        at: shape ``(P, D)``, where each point is.
+        target: shape ``(P, D)``, where it ought to be.
+        evidence: shape ``(P,)``, its number of interactions.
+        place: shape ``(V,)``, point of each view.
+        whole: shape ``(E,)``, point of each entity's view with all.
+        cell: shape ``(C,)``, point of the view without each cell.
+        cell_whole: shape ``(C,)``, point of the view with all of each cell's entity.
         fold: shape ``(C,)``, fold of each cell.
         size: shape ``(C,)``, interactions of each cell.
         pull: shape ``(C, D)``, gradient of each cell's loss where its view was at first.
@@ -67,9 +68,10 @@ class Points(NamedTuple):
     at: Tensor
     target: Tensor
     evidence: Tensor
-    entity: Tensor
+    place: Tensor
     whole: Tensor
     cell: Tensor
+    cell_whole: Tensor
     fold: Tensor
     size: Tensor
     pull: Tensor
@@ -79,48 +81,48 @@ class Points(NamedTuple):
 
     @classmethod
     def of(cls, views: Views, losses: Tensor, prior: Prior, metric: Metric) -> Points:
-        """The views of a chunk, whose interactions have these training ``losses`` ``(B,)``."""
-        cells = len(views.chunk.cell_owner)
+        """Views of a chunk, whose interactions have these training ``losses`` ``(B,)``.
+
+        Without the shared point, which :meth:`joined` gives; the place of its views is -1.
+        """
+        cells, known = len(views.chunk.cell_owner), views.known
+        quadratic = views.losses()
+        target = prior.expect(Quadratic(quadratic.linear[known], quadratic.curvature[known]))
+        place = torch.where(known, known.cumsum(0) - 1, -1)
         at = metric.points(views.rows)
-        known = views.evidence > 0
-        target = prior.mean.repeat(len(known), 1)
-        of_views = views.losses()
-        target[known] = prior.expect(Quadratic(of_views.linear[known], of_views.curvature[known]))
-        everyone = torch.arange(len(views.owner), device=at.device)
         return cls(
-            at,
+            at[known],
             metric.points(target),
-            views.evidence,
-            views.owner,
-            everyone[cells:],
-            everyone[:cells],
+            views.evidence[known],
+            place,
+            place[cells:],
+            place[:cells],
+            place[cells:][views.chunk.cell_owner],
             views.chunk.cell_fold,
             views.chunk.cell_sizes(),
             metric.pulls(views.left_out_gradients),
-            at[:cells].clone(),
+            at[:cells],
             views.chunk.sum_by_entity(losses),
             views.gradients[cells:].norm(dim=1),
         )
 
     @classmethod
-    def without_interactions(cls, target: Tensor) -> Points:
-        """Entities of which nothing is known, with one view each, which ought to be at ``target`` ``(E, D)``."""
-        everyone = torch.arange(len(target), device=target.device)
-        none, zeros = everyone[:0], torch.zeros_like(everyone)
-        nothing = target[:0], target[:0], zeros.to(target.dtype), zeros.to(target.dtype)
-        return cls(target.clone(), target, zeros, everyone, everyone, none, none, none, *nothing)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Points]) -> Points:
-        """All views of several chunks."""
-        views, entities = 0, 0
+    def joined(cls, parts: Sequence[Points], unknown: Tensor) -> Points:
+        """All views of several chunks; those of which nothing is known ought to be at ``unknown`` ``(1, D)``."""
+        last = sum(len(part.at) for part in parts)
+        before = 0
         moved = []
         for part in parts:
-            moved.append(
-                part._replace(entity=part.entity + entities, whole=part.whole + views, cell=part.cell + views)
-            )
-            views, entities = views + len(part.at), entities + len(part.whole)
-        return cls(*(torch.cat(values) for values in zip(*moved)))
+            places = (part.place, part.whole, part.cell, part.cell_whole)
+            place, whole, cell, cell_whole = (torch.where(p < 0, last, p + before) for p in places)
+            moved.append(part._replace(place=place, whole=whole, cell=cell, cell_whole=cell_whole))
+            before += len(part.at)
+        known = cls(*(torch.cat(values) for values in zip(*moved)))
+        return known._replace(
+            at=torch.cat([known.at, unknown]),
+            target=torch.cat([known.target, unknown]),
+            evidence=torch.cat([known.evidence, known.evidence.new_zeros(1)]),
+        )
 
 
 def nearest(

@@ -354,8 +354,10 @@ def reference_reassign_cross_fitted(
                 views[entity, fold].pull = torch.linalg.solve(factor, one.left_out_gradient(left_out))
                 views[entity, fold].origin = row @ factor
     assignments = [tables[0].assignment for tables in levels]
-    for entity in set(range(assignments[0].num_entities)) - expansions.keys():
-        views[entity, folds] = View(0, Expansion.row_of(levels, entity, -1).double() @ factor, mean @ factor)
+
+    # All entities without interactions are as this one, which has no view with all.
+    idle = (assignments[0].num_entities, folds + 1)
+    views[idle] = View(0, mean, mean @ factor)
 
     alive = [[k for k in range(a.max_clusters) if a.members[k] > 0] for a in assignments]
     points = [[shared_rows(tables)[k].double() @ factor for k in ids] for tables, ids in zip(levels, alive)]
@@ -363,22 +365,28 @@ def reference_reassign_cross_fitted(
     for assignment, ids in zip(assignments, alive):
         shares = [(int(assignment.members[k]) + 1) / (assignment.num_entities + len(ids)) for k in ids]
         price.append([-settings.reassign_prior * math.log(share) for share in shares])
+    # Views of which nothing is known begin with the first clusters.
     choice = {
         (view, level): alive[level].index(int(assignment.views(torch.tensor([view[0]]))[0, view[1]]))
-        for view in views
+        if one.evidence
+        else 0
+        for view, one in views.items()
         for level, assignment in enumerate(assignments)
     }
+    for unknown in views.values():
+        if not unknown.evidence:
+            unknown.at = torch.stack([of_level[0] for of_level in points]).sum(dim=0)
 
     def grow(level: int) -> None:
         limit = assignments[level].max_clusters
-        here = {view: choice[view, level] for view in views if view[0] in expansions}
+        here = {view: choice[view, level] for view in views}
         grown, parents, chosen = reference_grow(views, points[level], here, folds, limit, settings)
         free = [k for k in range(limit) if k not in alive[level]]
         alive[level] += free[: len(parents)]
         price[level] += [price[level][parent] for parent in parents]
         for view, one in views.items():
             before = points[level][choice[view, level]]
-            choice[view, level] = chosen.get(view, choice[view, level])
+            choice[view, level] = chosen[view]
             one.at = one.at + grown[choice[view, level]] - before
         points[level] = grown
 
@@ -394,21 +402,20 @@ def reference_reassign_cross_fitted(
         choice[view, level] = costs.index(min(costs))
         one.at = one.at + points[level][choice[view, level]] - present
 
-    for active in (True, False):
-        for sweep in range(SWEEPS):
-            for level in range(len(levels)):
-                if active and sweep == 0 and level in growing:
-                    grow(level)
-                for view in views:
-                    if (view[0] in expansions) == active:
-                        choose(view, level)
+    for sweep in range(SWEEPS):
+        for level in range(len(levels)):
+            if sweep == 0 and level in growing:
+                grow(level)
+            for view in views:
+                choose(view, level)
 
     for level, (tables, assignment) in enumerate(zip(levels, assignments)):
         told = assignment.views(torch.arange(assignment.num_entities))
         for entity in range(assignment.num_entities):
             for fold in range(folds + 1):
                 followed = fold if (entity, fold) in views else folds
-                told[entity, fold] = alive[level][choice[(entity, followed), level]]
+                view = (entity, followed) if entity in expansions else idle
+                told[entity, fold] = alive[level][choice[view, level]]
         rows = torch.linalg.solve(factor.T, torch.stack(points[level]).T).T.float()
         with torch.no_grad():
             for table, part in zip(tables, rows.split([table.embedding_dim for table in tables], dim=1)):
@@ -460,7 +467,7 @@ def reference_grow(
             far = {view for view in here if beyond((targets[view] - point).unsqueeze(0))[0]}
             gain = 0.0
             for entity, fold in here:
-                if fold == folds:
+                if fold >= folds:
                     continue
                 without = [(e, fold) if (e, fold) in choice else (e, folds) for e, _ in wholes]
                 without = [view for view in without if choice[view] == cluster]

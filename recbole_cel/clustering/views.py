@@ -37,6 +37,7 @@ class Views:
         owner: shape ``(V,)``, position of each view's entity in the chunk.
         fold: shape ``(V,)``, the fold that each view leaves out, F where it leaves out none.
         evidence: shape ``(V,)``, number of interactions in the view.
+        known: shape ``(V,)``, bool, whether there are any.
         rows: shape ``(V, D)``, the rows that the views have at first.
         gradients: shape ``(V, D)``, of the views' losses by these.
         left_out_gradients: shape ``(C, D)``, of the losses of the cells, which the first C views leave out.
@@ -52,6 +53,7 @@ class Views:
         self.owner = torch.cat([chunk.cell_owner, everyone])
         self.fold = torch.cat([chunk.cell_fold, torch.full_like(everyone, chunk.num_folds)])
         self.evidence = torch.cat([counts[chunk.cell_owner] - sizes, counts])
+        self.known = self.evidence > 0
         self.rows = torch.stack([level.rows[level.column[self.assigned(level)]] for level in levels]).sum(dim=0)
         self._reach = reach_of(levels)
         self.left_out_gradients, self.gradients = self._find_gradients()
