@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py --models FM FM_CEL FM_ModuloHash --seeds 2020 2021 2022
 
-Any further ``--key=value`` goes to every run. ``--best KEY V1 V2 ...``, once or several times, picks for each
+Any further ``--key=value`` goes to every run, and ``FM,weight_decay=1e-4`` in the place of ``FM`` to those of one
+model. ``--best KEY V1 V2 ...``, once or several times, picks for each
 model the values of one or several options with the best validation AUC, on the first seed only with
 ``--choose-on-first``; the test metrics of values that were not picked are shown nowhere.
 """
@@ -70,14 +71,14 @@ def main() -> None:
     overrides: dict[str, Any] = {"show_progress": False, "state": "ERROR", "cel_checkpoint_interval": 0}
     if args.data_path:
         overrides["data_path"] = args.data_path
-    for other in others:
-        key, _, value = other.lstrip("-").partition("=")
-        overrides[key] = literal(value)
+    overrides.update(_options(others))
     sys.argv = sys.argv[:1]
     keys = [key for key, *_ in args.best]
     grid = [dict(zip(keys, v)) for v in itertools.product(*([literal(v) for v in vs] for _, *vs in args.best))]
 
-    def run(model: str, choice: dict[str, Any], seed: int, folder: str) -> Measured:
+    def run(spec: str, choice: dict[str, Any], seed: int, folder: str) -> Measured:
+        model, *own = spec.split(",")
+        choice = {**_options(own), **choice}
         options = {**overrides, **choice, "seed": seed, "checkpoint_dir": folder}
         found = measure(model, args.dataset, args.config_files, options, args.cold)
         print(f"{model} {choice or ''} seed {seed}: validation AUC {found.valid['auc']:.4f}", file=sys.stderr)
@@ -91,6 +92,7 @@ def main() -> None:
     table, cold, first = [], [], None
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
+            name, *own = model.split(",")
             choosing = args.seeds[:1] if args.choose_on_first else args.seeds
             tried = [[run(model, choice, seed, folder) for seed in choosing] for choice in grid]
             best = max(range(len(grid)), key=lambda one: statistics.mean(run.valid["auc"] for run in tried[one]))
@@ -99,8 +101,8 @@ def main() -> None:
             auc, valid, loss = ([pick(run) for run in runs] for pick in (_auc, _valid_auc, _loss))
             table.append(
                 [
-                    model,
-                    " ".join(f"{key}={value}" for key, value in grid[best].items()),
+                    name,
+                    " ".join([*own, *(f"{key}={value}" for key, value in grid[best].items())]),
                     f"{runs[0].ratio:.1f}x",
                     f"{statistics.mean(valid):.4f}",
                     " ".join(f"{one:.4f}" for one in auc),
@@ -111,12 +113,18 @@ def main() -> None:
                     " ".join(str(run.epochs) for run in runs),
                 ]
             )
-            cold += cold_rows(model, runs, first)
-    headers = ["model", "chosen", "smaller", "valid AUC", "test AUC", "mean", f"minus {args.models[0]}"]
+            cold += cold_rows(name, runs, first)
+    minus = f"minus {args.models[0].split(',')[0]}"
+    headers = ["model", "chosen", "smaller", "valid AUC", "test AUC", "mean", minus]
     print(tabulate(table, headers=[*headers, "LogLoss", "seconds", "epochs"], floatfmt=""))
-    minus = f"minus {args.models[0]}, ± its error"
+    minus += ", ± its error"
     print("\nTest interactions of users and items with few training interactions")
     print(tabulate(cold, headers=["model", "of", "number", "AUC", minus, "LogLoss", minus], floatfmt=""))
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    split = (pair.lstrip("-").partition("=") for pair in pairs)
+    return {key: literal(value) for key, _, value in split}
 
 
 def _auc(run: Measured) -> float:
