@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
+from .choosing import Choosing
 from .grouping import InteractionsByEntity
-from .growth import grow
 from .level import Level
 from .objective import Objective, check_gradients, loss_curvature, loss_slope
-from .points import Metric, Points, nearest
+from .points import Metric
 from .posterior import Prior, fit_prior, num_entities
 from .probe import Probe, probe_chunk
 from .quadratic import Quadratic
@@ -30,8 +30,6 @@ from .views import Views, dense
 # Bounds of memory, in numbers: curvatures of one chunk; what is held of the entities that levels are grown by.
 MAX_NUMBERS = 1 << 23
 MAX_HELD = 1 << 24
-# Rounds of choosing a cluster in each level, given those in the others.
-SWEEPS = 4
 
 
 def reassign_cross_fitted(
@@ -82,39 +80,26 @@ def reassign_cross_fitted(
     some = _first(every, num_entities(width))
     prior, metric = _learn(objective, some, num_entities(width))
     grown = [Level(tables, settings.reassign_prior) for tables in levels]
-    choosing = Choosing(grown, metric, settings)
-    unknown = metric.points(prior.mean.unsqueeze(0))
-    # Clusters of all views and entities of which nothing is known.
-    resting = [level.column[level.alive[:1]] for level in at]
+    choosing = Choosing(grown, prior, metric, settings)
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
     for held in _portions(chain(some, every)):
-        losses = [objective.loss(views.seen.outputs, views.seen.targets) for views in held]
-        points = Points.joined([Points.of(*one, prior, metric) for one in zip(held, losses)], unknown)
-        known = torch.cat([views.known for views in held])
-        present = [torch.cat([level.column[views.assigned(level)] for views in held]) for level in at]
-        choices = [torch.cat([columns[known], rest]) for columns, rest in zip(present, resting)]
-        stays = torch.zeros_like(known)
-        if keep is not None:
-            stays = torch.cat([keep[views.chunk.entities][views.owner] for views in held])
-        choosing.choose(points, choices, growing, torch.cat([stays[known], stays.new_zeros(1)]))
+        choices = choosing.choose(held, growing, keep)
         growing = ()
-        resting = [choice[-1:] for choice in choices]
-        chosen = [torch.where(stays & ~known, old, new[points.place]) for old, new in zip(present, choices)]
-        rows = torch.stack([level.rows[choice] for level, choice in zip(grown, chosen)]).sum(dim=0)
         sizes = [len(views.owner) for views in held]
-        for views, loss, row in zip(held, losses, rows.split(sizes)):
+        rows = torch.stack([level.rows[choice] for level, choice in zip(grown, choices)]).sum(dim=0)
+        for views, row in zip(held, rows.split(sizes)):
             outputs = views.moved_outputs(row - views.rows)
             change[views.chunk.interactions] = outputs - views.seen.outputs
-            before += float(loss.double().sum())
+            before += float(views.training_losses().double().sum())
             after += float(objective.loss(outputs, views.seen.targets).double().sum())
-        for level, choice, parts in zip(grown, chosen, targets):
+        for level, choice, parts in zip(grown, choices, targets):
             parts += [dense(views.chunk, ids) for views, ids in zip(held, level.alive[choice].split(sizes))]
     changed = torch.zeros_like(entities, dtype=torch.bool)
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
     everyone = torch.cat([entities, idle.nonzero().squeeze(1)])
-    for level, parts, rest in zip(grown, targets, resting):
+    for level, parts, rest in zip(grown, targets, choosing.resting):
         target = torch.cat(parts)
         changed |= target[:, -1] != level.assignment(entities)
         level.write()
@@ -161,70 +146,6 @@ def _learn(objective: Objective, some: Iterable[Views], number: int) -> tuple[Pr
     # Losses that do not depend on the outputs say nothing.
     dispersion = squares / bends if squares and bends else 1.0
     return fit_prior(joined, dispersion), Metric.of(curvature / interactions)
-
-
-class Choosing:
-    """Puts views into clusters, level by level, and grows levels.
-
-    Args:
-        levels: all levels of the field's embedding; those that are grown get more clusters.
-        metric: what a distance costs.
-        settings: rules.
-
-    Attributes:
-        splits: for each level that was grown, its number, and the ids of parents and children.
-    """
-
-    def __init__(self, levels: Sequence[Level], metric: Metric, settings: ClusterSettings) -> None:
-        self._levels = levels
-        self._metric = metric
-        self._settings = settings
-        self._points = [metric.points(level.rows) for level in levels]
-        self.splits: list[tuple[int, Tensor, Tensor]] = []
-
-    def choose(self, views: Points, choices: list[Tensor], growing: Sequence[int], stays: Tensor) -> None:
-        """Choose for these ``views``.
-
-        Args:
-            views: of some entities; their points are put where their choices are.
-            choices: for each level, the choice of each point, shape ``(P,)``; changed in place.
-            growing: numbers of levels to grow first.
-            stays: shape ``(P,)``, bool, points that keep their choice.
-        """
-        # Rows may have changed since the views were made.
-        views.at.copy_(torch.stack([points[c] for points, c in zip(self._points, choices)]).sum(dim=0))
-        some = (~stays).nonzero().squeeze(1)
-        for _ in range(SWEEPS):
-            changed = torch.zeros_like(some, dtype=torch.bool)
-            weight = views.evidence[some].clamp(min=1).to(views.at.dtype)
-            ahead = self._settings.reassign_gain / weight * (views.evidence[some] > 0)
-            for number, level in enumerate(self._levels):
-                if number in growing:
-                    self._grow(number, views, choices)
-                    changed.fill_(True)
-                points, present = self._points[number], choices[number][some]
-                price = (
-                    level.price.to(weight.dtype) / weight.unsqueeze(1) if self._settings.reassign_prior else None
-                )
-                targets = (views.target - views.at)[some] if len(some) < len(views.at) else views.target - views.at
-                choice = nearest(targets + points[present], points, present, ahead, price)
-                moved = choice != present
-                changed |= moved
-                moving, steps = some[moved], points[choice[moved]] - points[present[moved]]
-                choices[number][moving] = choice[moved]
-                views.at.index_add_(0, moving, steps)
-            # A view that has the best choice in each level, given the others, keeps it.
-            some, growing = some[changed], ()
-
-    def _grow(self, number: int, views: Points, choices: list[Tensor]) -> None:
-        level, present = self._levels[number], self._points[number][choices[number]]
-        grown = grow(views, self._points[number], choices[number], level.assignment.max_clusters, self._settings)
-        if not len(grown.parents):
-            return
-        self._points[number], choices[number] = grown.points, grown.choice
-        parents, children = level.extend(self._metric.rows(grown.points), grown.parents)
-        self.splits.append((number, parents, children))
-        views.at.add_(grown.points[grown.choice] - present)
 
 
 def _portions(every: Iterable[Views]) -> Iterator[list[Views]]:

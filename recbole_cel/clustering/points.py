@@ -80,8 +80,8 @@ class Points(NamedTuple):
     gradient_norm: Tensor
 
     @classmethod
-    def of(cls, views: Views, losses: Tensor, prior: Prior, metric: Metric) -> Points:
-        """Views of a chunk, whose interactions have these training ``losses`` ``(B,)``.
+    def of(cls, views: Views, prior: Prior, metric: Metric) -> Points:
+        """Views of a chunk.
 
         Without the shared point, which :meth:`joined` gives; the place of its views is -1.
         """
@@ -102,7 +102,7 @@ class Points(NamedTuple):
             views.chunk.cell_sizes(),
             metric.pulls(views.left_out_gradients),
             at[:cells],
-            views.chunk.sum_by_entity(losses),
+            views.chunk.sum_by_entity(views.training_losses()),
             views.gradients[cells:].norm(dim=1),
         )
 

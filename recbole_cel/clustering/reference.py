@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
-from .cross_fitting import SWEEPS
+from .choosing import SWEEPS
 from .gpca import RELATIVE_VARIANCE
 from .growth import ROUNDS
 from .objective import Objective, loss_curvature, loss_slope

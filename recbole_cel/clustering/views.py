@@ -67,6 +67,10 @@ class Views:
         views = torch.cat([by_entity[chunk.cell_owner] - cells, by_entity])
         return Quadratic.about(self.rows, self.gradients, views)
 
+    def training_losses(self) -> Tensor:
+        """Loss of each interaction, shape ``(B,)``."""
+        return self._objective.loss(self.seen.outputs, self.seen.targets)
+
     def assigned(self, level: Level) -> Tensor:
         """Cluster of each view, shape ``(V,)``."""
         return level.assignment.views(self.chunk.entities)[self.owner, self.fold]

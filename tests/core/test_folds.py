@@ -186,9 +186,9 @@ def test_a_label_has_no_say_in_its_own_fold():
     targets = []
     for _ in range(2):
         views = Views(problem.objective, at, chunk, probe_chunk(problem.objective, problem.tables, chunk, 400))
-        points = Points.of(views, torch.zeros(400), prior, metric)
-        assert torch.equal(points.target[points.cell], points.target[: len(points.cell)])
-        targets.append(points.target)
+        points = Points.joined([Points.of(views, prior, metric)], torch.zeros(1, width))
+        assert torch.equal(points.place, torch.cat([points.cell, points.whole]))
+        targets.append(points.target[points.place])
         problem.labels[fold == 1] = 1 - problem.labels[fold == 1]
     same = (targets[0] - targets[1]).abs().amax(dim=1) < 1e-5
     assert same[views.fold == 1].all()
@@ -303,3 +303,39 @@ def test_fields_that_share_a_probe_know_of_each_others_moves():
     assert user.loss_after == pytest.approx(losses[0], rel=1e-4)
     assert item.loss_before == pytest.approx(losses[0], rel=1e-4)
     assert sum(runs) == 400 + 2 * 400  # one probe, and the two measurements of this test
+
+
+def few_known(problem):
+    """Leave ten users one interaction each, and two none; the folds of the ten."""
+    problem.users[problem.users < 10] += 20
+    problem.users[problem.users > 37] = 37
+    single = torch.arange(10) * 11
+    problem.users[single] = torch.arange(10)
+    folds = problem.objective.folds(3)
+    problem.index = InteractionsByEntity(problem.users, 40, folds, 3)
+    return folds[single]
+
+
+@pytest.mark.parametrize("growing", [(), (1,)])
+def test_what_nothing_is_known_of_is_assigned_alike(growing):
+    pair = twins(3, 2, start=4)
+    left_out, _ = (few_known(problem) for problem in pair)
+    fast, single = pair[0], torch.arange(10)
+    started = all_views(fast)[:, single, left_out]
+    reassign_both(pair, growing)
+    assert torch.equal(*(all_views(problem) for problem in pair))
+    views = all_views(fast)
+    unknown = torch.cat([views[:, single, left_out], views[:, 38:].flatten(1)], dim=1)
+    assert (unknown == unknown[:, :1]).all()
+    assert not torch.equal(started, views[:, single, left_out])
+
+
+def test_entities_that_stay_do_so_also_where_nothing_is_known_of_them():
+    problem = twins(3, 2, start=4)[0]
+    few_known(problem)
+    started, keep = all_views(problem)[..., -1], torch.arange(40) % 2 == 0
+    settings, generator = ClusterSettings(folds=3), torch.Generator().manual_seed(0)
+    reassign_cross_fitted(problem.objective, problem.levels, problem.index, settings, generator, keep=keep)
+    ended = all_views(problem)[..., -1]
+    assert torch.equal(ended[:, keep], started[:, keep])
+    assert not torch.equal(ended[:, ~keep], started[:, ~keep])
