@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .grouping import Blocks
 from .objective import check_gradients
 
 # Below this share of the mean squared gradient, the largest variance is rounding, and there is nothing to cut.
@@ -56,16 +57,13 @@ def fit_cuts(gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups
         ValueError: if a gradient is not finite, as when training diverges.
     """
     check_gradients(gradients)
-    dim = gradients.shape[1]
     sizes = torch.bincount(groups, minlength=num_groups).to(gradients.dtype).unsqueeze(1)
-    mean = gradients.new_zeros(num_groups, dim).index_add_(0, groups, gradients) / sizes
+    mean = gradients.new_zeros(num_groups, gradients.shape[1]).index_add_(0, groups, gradients) / sizes
     centred = gradients - mean[groups]
-    covariance = gradients.new_zeros(num_groups, dim * dim)
-    # Blocks keep the outer products of many members from being held at once.
-    block = max(1, (1 << 22) // (dim * dim))
-    for rows, group in zip(centred.split(block), groups.split(block)):
-        covariance.index_add_(0, group, (rows.unsqueeze(2) * rows.unsqueeze(1)).flatten(1))
-    variances, vectors = torch.linalg.eigh((covariance / sizes).view(num_groups, dim, dim))
+    order = groups.argsort(stable=True)
+    blocks = Blocks(groups[order], num_groups)
+    rows = blocks.pad(centred[order])
+    variances, vectors = torch.linalg.eigh(blocks.sum_products(rows, rows) / sizes.unsqueeze(2))
     direction = orient(vectors[:, :, -1])
     scale = gradients.new_zeros(num_groups).index_add_(0, groups, gradients.square().sum(1)) / sizes.squeeze(1)
     exists = variances[:, -1] > RELATIVE_VARIANCE * scale

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .gains import SplitGains
 from .gpca import fit_cuts
 from .points import Points, nearest
 from .settings import ClusterSettings
@@ -47,12 +48,12 @@ def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, setti
     """
     # What this level shall add to the others.
     targets = views.target - views.at + points[choice]
-    first = len(points)
+    first, gains = len(points), SplitGains(views, targets)
     parents = choice.new_zeros(0)
     most = min(max_clusters, first + (settings.split_count or max_clusters))
     while len(points) < most:
         beyond = sides(views, targets - points[choice], choice, len(points), settings.split_threshold)
-        gain = gains(views, targets, points, choice, beyond)
+        gain = gains.of(choice, beyond, len(points))
         whole = choice[views.whole], beyond[views.whole]
         count = choice.new_zeros(len(points), 2).index_put_(
             (whole[0], whole[1].long()), torch.ones_like(whole[0]), True
@@ -89,39 +90,6 @@ def sides(views: Points, pulls: Tensor, choice: Tensor, clusters: int, threshold
     position[present] = torch.arange(len(present), device=choice.device)
     group = position[choice]
     return cuts.beyond(pulls.double(), group.clamp(min=0)) & (group >= 0)
-
-
-def gains(views: Points, targets: Tensor, points: Tensor, choice: Tensor, beyond: Tensor) -> Tensor:
-    """By how much the summed loss would fall if each cluster were split, judged by what had no say: ``(K,)``.
-
-    The rows of the sides, and the one row that they would share, are told without the fold that judges, and so is
-    the side of each view that this fold is trained with.
-    """
-    clusters, cell = len(points), views.cell
-    folds = int(views.fold.max()) + 1
-    whole = views.cell_whole
-    # Sums over all views with all, in which those of the entities in the fold are replaced by those without it.
-    weight = views.evidence.to(targets.dtype).unsqueeze(1)
-    values = torch.cat([weight * targets, weight], dim=1)
-    side = 2 * choice + beyond
-    sums = values.new_zeros(2 * clusters, values.shape[1]).index_add_(0, side[views.whole], values[views.whole])
-    sums = sums.repeat(folds, 1)
-    key = views.fold * 2 * clusters
-    sums.index_add_(0, key + side[whole], values[whole], alpha=-1)
-    sums.index_add_(0, key + side[cell], values[cell])
-    sums = sums.view(folds, clusters, 2, -1)
-    apart, shared = (part[..., :-1] / part[..., -1:].clamp(min=1e-6) for part in (sums, sums.sum(dim=2)))
-
-    # From where its view was at first, with the other levels as they are.
-    base = (views.target - targets)[cell] - views.origin
-    size = views.size.to(targets.dtype).unsqueeze(1)
-
-    def losses(steps: Tensor) -> Tensor:
-        return ((views.pull + size * steps / 2) * steps).sum(dim=1).double()
-
-    falls = losses(base + shared[views.fold, choice[cell]])
-    falls -= losses(base + apart[views.fold, choice[cell], beyond[cell].long()])
-    return falls.new_zeros(clusters).index_add_(0, choice[cell], falls)
 
 
 def scores(views: Points, choice: Tensor, clusters: int, criterion: str) -> Tensor:

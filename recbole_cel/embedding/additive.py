@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .assignment import clusters_of
 from .clustered import ClusteredEmbedding
 
 
@@ -36,10 +40,17 @@ class AdditiveEmbedding(nn.Module):
 
     def forward(self, entities: Tensor) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
-        first, *others = self.levels
-        rows: Tensor = first(entities)
-        for level in others:
-            rows = rows + level(entities)
+        levels = levels_of(self)
+        plain = [level for level in levels if level.is_plain]
+        rows: Tensor | None = None
+        if plain:
+            clusters = clusters_of([level.assignment for level in plain], entities)
+            rows = _SumOfRows.apply(clusters, *(level.weight for level in plain))
+            rows = rows.view(*entities.shape, self.embedding_dim)
+        for level in levels:
+            if not level.is_plain:
+                rows = level(entities) if rows is None else rows + level(entities)
+        assert rows is not None
         return rows
 
 
@@ -48,3 +59,25 @@ def levels_of(table: ClusteredEmbedding | AdditiveEmbedding) -> list[ClusteredEm
     if isinstance(table, ClusteredEmbedding):
         return [table]
     return [level for level in table.levels if isinstance(level, ClusteredEmbedding)]
+
+
+class _SumOfRows(torch.autograd.Function):
+    """Sum of one row of each of L tables: several times faster than L selections, above all backward."""
+
+    @staticmethod
+    def forward(ctx: Any, clusters: Tensor, *tables: Tensor) -> Tensor:
+        """From clusters ``(B, L)`` and L tables ``(K_l, d)``, shape ``(B, d)``."""
+        sizes = [len(table) for table in tables]
+        ctx.save_for_backward(clusters)
+        ctx.sizes = sizes
+        starts = torch.tensor([0, *sizes[:-1]], device=clusters.device).cumsum(0)
+        return F.embedding_bag(clusters + starts, torch.cat(tables), mode="sum")
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (clusters,) = ctx.saved_tensors
+        totals = gradient.new_zeros(sum(ctx.sizes), gradient.shape[1]).split(ctx.sizes)
+        for total, chosen in zip(totals, clusters.T):
+            total.index_add_(0, chosen, gradient)
+        return (None, *totals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,14 +69,7 @@ class ClusterAssignment(nn.Module):
 
     def forward(self, entities: Tensor) -> Tensor:
         """Cluster ids (int64) of ``entities`` (any shape, any integer type), in the same shape."""
-        # Selection by one flat index is several times faster than indexing.
-        if self._folds is None:
-            found = self.clusters.index_select(0, entities.flatten().long())
-        else:
-            folds = self._folds.view(-1, *[1] * (entities.dim() - 1))
-            position = folds * self.num_entities + entities.long()
-            found = self.held_out.view(-1).index_select(0, position.flatten())
-        return found.long().view(entities.shape)
+        return self._select(self._positions(entities)).long().view(entities.shape)
 
     def views(self, entities: Tensor) -> Tensor:
         """All that is assigned to ``entities`` ``(E,)``, int64: without each fold, and last with all.
@@ -127,6 +120,17 @@ class ClusterAssignment(nn.Module):
         finally:
             self._folds = None
 
+    def _positions(self, entities: Tensor) -> Tensor:
+        """Where the clusters of ``entities`` ``(*)`` are in the flat buffer, shape ``(n,)``."""
+        if self._folds is None:
+            return entities.flatten().long()
+        folds = self._folds.view(-1, *[1] * (entities.dim() - 1))
+        return (folds * self.num_entities + entities.long()).flatten()
+
+    def _select(self, positions: Tensor) -> Tensor:
+        # Selection by one flat index is several times faster than indexing.
+        return (self.clusters if self._folds is None else self.held_out.view(-1)).index_select(0, positions)
+
     def _put(self, entities: Tensor, clusters: Tensor) -> None:
         clusters = clusters.to(self.clusters.dtype)
         everywhere = clusters if clusters.dim() == 1 else clusters[:, -1]
@@ -168,3 +172,12 @@ class ClusterAssignment(nn.Module):
         for block in self.clusters.split(BLOCK):
             total += torch.bincount(block.long(), minlength=self.max_clusters)
         self.members.copy_(total)
+
+
+def clusters_of(assignments: Sequence[ClusterAssignment], entities: Tensor) -> Tensor:
+    """Clusters of ``entities`` ``(*)``, n in all, in each of L assignments, int64 of shape ``(n, L)``."""
+    first = assignments[0]
+    if any(assignment._folds is not first._folds for assignment in assignments):
+        return torch.stack([assignment(entities).flatten() for assignment in assignments], dim=1)
+    positions = first._positions(entities)
+    return torch.stack([assignment._select(positions) for assignment in assignments], dim=1).long()

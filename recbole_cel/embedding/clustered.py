@@ -110,6 +110,11 @@ class ClusteredEmbedding(nn.Module):
             self.personal.requires_grad_(True)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether lookups select shared rows, and do nothing else."""
+        return self.personal is None and self._recorded is None and not self.gradient_averaging
+
+    @property
     def personalised(self) -> bool:
         """Whether the entities' own rows are being trained."""
         return self.personal is not None and self.personal.requires_grad

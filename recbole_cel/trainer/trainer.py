@@ -67,6 +67,15 @@ class Trainer(RecBoleTrainer):
         stem, extension = os.path.splitext(self.saved_model_file)
         return f"{stem}-last{extension}"
 
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
+        if isinstance(self.model, StrategyRecommender) and self.device.type == "cpu":
+            # The levels of all tables are many small parameters, which cost more to visit than to change.
+            for group in optimizer.param_groups:
+                if "fused" in group:
+                    group["fused"] = True
+        return optimizer
+
     def attach(self, train_data: Any) -> None:
         """Take the training data, before :meth:`resume_checkpoint` or :meth:`fit` needs them."""
         if self._train_data is train_data:

@@ -1,3 +1,6 @@
+from contextlib import ExitStack
+from functools import partial
+
 import pytest
 import torch
 from factorisation import Factorisation, Problem
@@ -6,6 +9,7 @@ from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.reassignment import reassign
 from recbole_cel.clustering.reference import reference_reassign
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
+from recbole_cel.embedding.assignment import clusters_of
 
 
 class TwoLevels(Factorisation):
@@ -33,12 +37,46 @@ class TwoLevelProblem(Problem):
         return torch.stack([level[0].assignment.clusters for level in self.levels])
 
 
-def test_rows_of_the_levels_add_up():
-    problem = TwoLevelProblem(0, start=4)
-    ids = torch.tensor([[3, 7], [30, 39]])
-    first, second = levels_of(problem.model.user)
-    assert torch.equal(problem.model.user(ids), first(ids) + second(ids))
-    assert levels_of(first) == [first]
+def levels_with_choices(**options):
+    """Three levels of different sizes, with folds; the last is small."""
+    torch.manual_seed(0)
+    assignments = [ClusterAssignment(40, clusters, folds=3) for clusters in (300, 9, 2)]
+    for assignment in assignments:
+        assignment.move(torch.arange(40), torch.randint(assignment.max_clusters, (40, 4)))
+    first, *others = (ClusteredEmbedding(assignment, 5, std=0.5) for assignment in assignments)
+    return [ClusteredEmbedding(first.assignment, 5, std=0.5, **options), *others]
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_averaging": True}, {"personalisation": True}])
+@pytest.mark.parametrize("shape", [(), (7,), (7, 4), (0,)])
+@pytest.mark.parametrize("folds", [(), (0,), (0, 1, 2)])
+def test_rows_of_the_levels_add_up(options, shape, folds):
+    levels = levels_with_choices(**options)
+    ids, weights = torch.randint(40, shape), torch.randn(*shape, 5)
+    with ExitStack() as stack:
+        for number in folds if shape else ():
+            fold = torch.randint(3, shape[:1])
+            stack.enter_context(levels[number].assignment.without(fold))
+        rows = AdditiveEmbedding(levels)(ids)
+        expected = levels[0](ids) + levels[1](ids) + levels[2](ids)
+    assert rows.shape == expected.shape and torch.allclose(rows, expected, atol=1e-6)
+    found, wanted = (
+        torch.autograd.grad((some * weights).sum(), [level.weight for level in levels])
+        for some in (rows, expected)
+    )
+    assert all(map(partial(torch.allclose, atol=1e-5), found, wanted))
+    assert levels_of(levels[0]) == [levels[0]]
+
+
+def test_levels_of_one_field_and_fold_are_looked_up_together():
+    levels = levels_with_choices()
+    fold = torch.arange(40) % 3
+    with ExitStack() as stack:
+        for level in levels:
+            stack.enter_context(level.assignment.without(fold))
+        together = clusters_of([level.assignment for level in levels], torch.arange(40))
+    views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels], dim=1)
+    assert torch.equal(together, views[torch.arange(40), :, fold])
 
 
 def test_levels_must_be_of_one_size():

@@ -1,0 +1,63 @@
+"""What splits gain, judged by interactions that had no say in them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .points import Points
+
+
+class SplitGains:
+    """By how much the summed loss would fall if clusters of a level were split.
+
+    The rows of the sides, and the one row that they would share, are told without the fold that judges, and so is
+    the side of each view that this fold is trained with.
+
+    Args:
+        views: of some entities.
+        targets: shape ``(P, D)``, what the level shall add to the others.
+    """
+
+    def __init__(self, views: Points, targets: Tensor) -> None:
+        self._views = views
+        self._folds = int(views.fold.max()) + 1
+        weight = views.evidence.to(targets.dtype).unsqueeze(1)
+        values = torch.cat([weight * targets, weight], dim=1)
+        self._told, self._told_with, self._told_without = (
+            values[points] for points in (views.whole, views.cell_whole, views.cell)
+        )
+        # The loss of a cell is quadratic in the row that the level gives, times the cell's size; up to a constant.
+        base = (views.target - targets)[views.cell] - views.origin
+        size = views.size.to(targets.dtype).unsqueeze(1)
+        self._losses = torch.cat([views.pull + size * base, size], dim=1).double()
+
+    def of(self, choice: Tensor, beyond: Tensor, clusters: int) -> Tensor:
+        """Gain of each of K ``clusters``, shape ``(K,)``, float64.
+
+        Args:
+            choice: shape ``(P,)``, cluster of each point.
+            beyond: shape ``(P,)``, bool, the side of each point.
+            clusters: K.
+        """
+        views, sides = self._views, 2 * clusters
+        side = 2 * choice + beyond
+        # Sums over all views with all, where those of the entities in the fold make way for those without it.
+        sums = self._told.new_zeros(sides, self._told.shape[1]).index_add_(0, side[views.whole], self._told)
+        sums = sums.repeat(self._folds, 1)
+        judged = views.fold * sides + side[views.cell]
+        sums.index_add_(0, views.fold * sides + side[views.cell_whole], self._told_with, alpha=-1)
+        sums.index_add_(0, judged, self._told_without)
+        told = sums.view(self._folds, clusters, 2, -1)
+        losses = self._losses.new_zeros(sums.shape).index_add_(0, judged, self._losses).view_as(told)
+        together = _loss(losses.sum(dim=2), _rows(told.sum(dim=2)))
+        return (together - _loss(losses, _rows(told)).sum(dim=2)).sum(dim=0)
+
+
+def _rows(told: Tensor) -> Tensor:
+    return told[..., :-1] / told[..., -1:].clamp(min=1e-6)
+
+
+def _loss(losses: Tensor, rows: Tensor) -> Tensor:
+    """Summed losses ``(..., D + 1)``, as functions of a row, at ``rows`` ``(..., D)``."""
+    return (losses[..., :-1] * rows).sum(dim=-1) + losses[..., -1] * rows.double().square().sum(dim=-1) / 2
