@@ -27,7 +27,9 @@ from .reassignment import MAX_INTERACTIONS, Reassignment
 from .settings import ClusterSettings
 from .views import Views, dense
 
-# Bounds of memory, in numbers: curvatures of one chunk; what is held of the entities that levels are grown by.
+# Bounds of memory: interactions of one chunk; numbers in its curvatures; numbers that are held of the entities that
+# levels are grown by.
+MAX_CHUNK = 1 << 14
 MAX_NUMBERS = 1 << 23
 MAX_HELD = 1 << 24
 
@@ -65,12 +67,12 @@ def reassign_cross_fitted(
     width = at[0].rows.shape[1]
     # A cell and its view take as many numbers as a curvature has, and cells share out the interactions.
     per_interaction = max(1.0, 2 * width**2 * index.num_cells / len(index.order))
-    max_interactions = int(max(1, min(MAX_INTERACTIONS, MAX_NUMBERS / per_interaction)))
+    max_interactions = int(max(1, min(MAX_CHUNK, MAX_NUMBERS / per_interaction)))
 
     def look() -> Iterator[Views]:
         for chunk in index.chunks(entities, max_interactions):
             if seen_before is None:
-                seen = probe_chunk(objective, levels[0], chunk, max_interactions)
+                seen = probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
             else:
                 seen = seen_before.of(chunk.interactions)
             advance(len(chunk.interactions))

@@ -35,7 +35,8 @@ class Cuts(NamedTuple):
 
     def project(self, gradients: Tensor, groups: Tensor) -> Tensor:
         """Centred projections, shape ``(M,)``, of ``gradients`` ``(M, D)`` of members of ``groups`` ``(M,)``."""
-        return ((gradients - self.mean[groups]) * self.direction[groups]).sum(dim=1)
+        centre = (self.mean * self.direction).sum(dim=1)
+        return (gradients * self.direction[groups]).sum(dim=1) - centre[groups]
 
     def beyond(self, gradients: Tensor, groups: Tensor) -> Tensor:
         """Which members lie beyond their group's cut, bool, shape ``(M,)``."""

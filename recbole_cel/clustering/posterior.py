@@ -40,8 +40,8 @@ class Prior(NamedTuple):
     def expect(self, losses: Quadratic) -> Tensor:
         """Mean of the row ``(G, D)`` of each of G groups of interactions with these losses."""
         pull = self.precision @ self.mean - losses.linear
-        found: Tensor = torch.linalg.solve(losses.curvature + self.precision, pull)
-        return found
+        factor = torch.linalg.cholesky(losses.curvature + self.precision)
+        return torch.cholesky_solve(pull.unsqueeze(2), factor).squeeze(2)
 
 
 def num_entities(width: int) -> int:
