@@ -143,7 +143,6 @@ class ClusterOptimiser:
         self._poor_splits = dict.fromkeys(self.fields, 0)
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else 0
-        self._next_reassignment = self._reassign_every
         self._personal_from = (
             round(settings.personalisation_start * steps_per_epoch) if settings.personalisation else None
         )
@@ -169,11 +168,8 @@ class ClusterOptimiser:
         grown = [name for name in growing if self._in_folds(name)]
         split = [name for name in growing if name not in grown]
         reassigned = list[str]()
-        if self._reassign_every and self.steps >= self._next_reassignment:
+        if self._reassign_every and self.steps % self._reassign_every == 0:
             reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
-        if reassigned or grown:
-            wait = max(self._reassign_every, round(self.settings.reassign_stretch * self.steps))
-            self._next_reassignment = self.steps + wait
         if (reassigned or growing) and self.objective.refresh():
             self._index.clear()
         together = [name for name in self.fields if name in reassigned or name in grown]
@@ -277,14 +273,12 @@ class ClusterOptimiser:
         return {
             "steps": self.steps,
             "poor_splits": dict(self._poor_splits),
-            "next_reassignment": self._next_reassignment,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self.steps = int(state["steps"])
         self._poor_splits.update(state["poor_splits"])
-        self._next_reassignment = int(state["next_reassignment"])
         self._start_personalisation_if_due()
 
     def _start_personalisation_if_due(self) -> None:

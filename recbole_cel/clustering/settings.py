@@ -110,13 +110,6 @@ class ClusterSettings:
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
-    reassign_stretch: float = option(
-        0.0,
-        "a reassignment also waits for at least this share of the training so far: the longer that was, the less "
-        "there is to move; 0 keeps the interval",
-        "a number >= 0",
-        lambda v: is_number(v, 0),
-    )
     reassign_gain: float = option(
         0.0,
         "an entity moves only if the summed loss of its interactions falls by more than this",

@@ -157,7 +157,7 @@ def test_the_coin_that_keeps_entities_depends_on_seed_and_step_alone():
     def clusters_after(keep, seed, step):
         problem = Problem(5, users=400, n=4000, start=6)
         clusters = make(problem, reassign_gain=0.0, reassign_keep=keep, seed=seed)
-        clusters.load_state_dict({"steps": step, "poor_splits": {}, "next_reassignment": 0})
+        clusters.load_state_dict({"steps": step, "poor_splits": {}})
         moved = clusters.reassign("user").moved
         return problem.assignment.clusters.tolist(), moved
 
@@ -170,17 +170,9 @@ def test_the_coin_that_keeps_entities_depends_on_seed_and_step_alone():
     assert clusters_after(1.0, 0, 7)[1] == 0
 
 
-@pytest.mark.parametrize(
-    ("stretch", "expected"), [(0.0, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]), (0.5, [2, 4, 6, 9, 13, 19])]
-)
-def test_reassignments_wait_longer_the_longer_the_training_was(stretch, expected):
-    def fresh():
-        options = {"reassign_interval": 2, "reassign_stretch": stretch, "split_interval": 100}
-        return make(Problem(0, start=4), steps_per_epoch=1, **options)
-
-    clusters = fresh()
-    found = [event.step for _ in range(7) for event in clusters.step() if event.field == "user"]
-    resumed = fresh()
-    resumed.load_state_dict(clusters.state_dict())
-    found += [event.step for _ in range(13) for event in resumed.step() if event.field == "user"]
-    assert found == expected
+def test_reassignments_come_at_multiples_of_the_interval_wherever_growth_ends():
+    problem = Problem(0, clusters=3, folds=2)
+    clusters = make(problem, steps_per_epoch=1, split_interval=3, split_count=1, reassign_interval=4)
+    found = [(event.step, event.kind) for _ in range(13) for event in clusters.step() if event.field == "user"]
+    growth, later = [(3, "split"), (6, "split")], [(step, "reassignment") for step in (4, 8, 12)]
+    assert found == sorted(growth + later)

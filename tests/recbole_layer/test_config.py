@@ -33,7 +33,6 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_fields", "user_id", "cel_fields must be a list"),
         ("cel_initial_clusters", 0, "cel_initial_clusters must be"),
         ("cel_levels", 0, "cel_levels must be an integer >= 1"),
-        ("cel_reassign_stretch", -1, "cel_reassign_stretch must be a number >= 0"),
         ("cel_split_gain", -1, "cel_split_gain must be a number >= 0"),
         ("cel_folds", 0, "cel_folds must be an integer >= 1"),
         ("cel_reassign_candidates", 3, "cel_reassign_candidates must be 0 with 4 folds"),
