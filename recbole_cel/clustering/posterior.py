@@ -22,7 +22,7 @@ FIRST_DEVIATION = 0.3
 # Keeps the covariance from collapsing, as variances.
 FLOOR = 1e-6
 # Numbers in the curvatures of the entities that tell the prior, and the fewest entities.
-MAX_NUMBERS = 1 << 18
+MAX_NUMBERS = 1 << 17
 MIN_ENTITIES = 256
 
 
