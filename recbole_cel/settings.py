@@ -13,8 +13,8 @@ PREFIX = "cel_"
 AUTO = "auto"
 # Rows with ``auto``: one for so many ids, shared out evenly among the fields, and no more than this in a field, to
 # keep the tables small. How many of the rows are used is up to the test of each split.
-AUTO_IDS_PER_ROW = 20
-AUTO_MAX_CLUSTERS = 256
+AUTO_IDS_PER_ROW = 10
+AUTO_MAX_CLUSTERS = 512
 AUTO_MIN_CLUSTERS = 8
 # Options that mean something for every model, whatever its tables.
 RUN_OPTIONS = {"activity_edges", "checkpoint_interval", "resume"}

@@ -176,8 +176,8 @@ def test_numbers_too_small_for_the_processor_become_zero():
 
 def test_rows_of_each_field():
     sizes = {"user_id": 944, "item_id": 1683}
-    assert CELSettings().rows(sizes) == {"user_id": 65, "item_id": 65}
-    assert CELSettings().rows({"user_id": 19, "item_id": 10**6}) == {"user_id": 19, "item_id": 256}
+    assert CELSettings().rows(sizes) == {"user_id": 131, "item_id": 131}
+    assert CELSettings().rows({"user_id": 19, "item_id": 10**6}) == {"user_id": 19, "item_id": 512}
     assert CELSettings(initial_clusters=12).rows({"user_id": 19}) == {"user_id": 12}
     assert CELSettings().rows({"user_id": 19, "item_id": 5}) == {"user_id": 8, "item_id": 5}
     assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
