@@ -53,8 +53,7 @@ class EmbeddingStrategy(ABC, Generic[Table]):
 
     def full_table(self, embedding_dim: int, std: float, mean: float = 0.0) -> nn.Embedding:
         """Make a table with one row for each entity, whatever the strategy."""
-        table = nn.Embedding(self.num_entities, embedding_dim)
-        nn.init.normal_(table.weight, mean, std)
+        table = self._full_embedding(embedding_dim, std, mean)
         self.full_tables.append(table)
         return table
 
@@ -62,6 +61,11 @@ class EmbeddingStrategy(ABC, Generic[Table]):
     def all_tables(self) -> list[nn.Module]:
         """All tables of the field."""
         return [*self.tables, *self.full_tables]
+
+    def _full_embedding(self, embedding_dim: int, std: float, mean: float) -> nn.Embedding:
+        table = nn.Embedding(self.num_entities, embedding_dim)
+        nn.init.normal_(table.weight, mean, std)
+        return table
 
     @abstractmethod
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> Table: ...

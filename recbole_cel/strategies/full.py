@@ -17,4 +17,4 @@ class FullStrategy(EmbeddingStrategy[nn.Embedding]):
     options: ClassVar[set[str]] = set()
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> nn.Embedding:
-        return self.full_table(embedding_dim, std, mean)
+        return self._full_embedding(embedding_dim, std, mean)

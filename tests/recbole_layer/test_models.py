@@ -141,6 +141,12 @@ def test_levels_divide_the_rows_of_a_field(options):
     assert all(level.weight.abs().sum() > 0 for level in levels)
 
 
+def test_full_tables_are_counted_once(options):
+    config, model, _, _, _ = build("FM_Full", options)
+    sizes = get_trainer(model.type, "FM_Full")(config, model).sizes()
+    assert [(size.parameters, size.full_parameters) for size in sizes] == [(61 * 11, 61 * 11), (41 * 11, 41 * 11)]
+
+
 def test_training_looks_up_what_was_assigned_without_the_interaction(options):
     config, model, _, train_data, _ = build("FM_CEL", options, cel_folds=2)
     trainer = get_trainer(model.type, "FM_CEL")(config, model)
