@@ -165,7 +165,8 @@ class Trainer(RecBoleTrainer):
         state = self._read(resume_file)
         check_config(resume_file, state["config"], saved_config(self.config))
         best = Path(resume_file).with_name(state["best_file"])
-        if not best.is_file():
+        # Before the first evaluation there is none yet.
+        if state["best_valid_result"] is not None and not best.is_file():
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
         self._load_model(state, resume_file)
         self.optimizer.load_state_dict(state["optimizer"])

@@ -4,6 +4,7 @@ import random
 import sys
 
 import pytest
+import recbole.trainer
 import torch
 from tiny_data import write_tiny
 
@@ -241,6 +242,24 @@ def test_missing_best_model(trained, options):
     trained[1].unlink()
     with pytest.raises(CheckpointError, match="the best model of that run, .* is missing"):
         run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "cel_resume": str(trained[2])})
+
+
+def test_a_run_that_was_stopped_before_its_first_evaluation_goes_on(options, tmp_path, monkeypatch):
+    options.update(eval_step=2, epochs=4)
+    whole = run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "checkpoint_dir": "whole"})
+    train = recbole.trainer.Trainer._train_epoch
+
+    def stop(trainer, train_data, epoch, *args, **kwargs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return train(trainer, train_data, epoch, *args, **kwargs)
+
+    options["checkpoint_dir"] = "parts"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recbole.trainer.Trainer, "_train_epoch", stop)
+        run_recbole_cel("FM_CEL", "tiny", config_dict=options)
+    last = next((tmp_path / "parts").glob("*-last.pth"))
+    assert run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "cel_resume": str(last)}) == whole
 
 
 def test_resuming_a_finished_run_gives_its_result(trained, options):
