@@ -12,7 +12,7 @@ from .clustering.settings import ClusterSettings, SettingError, is_bool, is_int,
 PREFIX = "cel_"
 AUTO = "auto"
 # Rows with ``auto``: one for so many ids, shared out evenly among the fields, and no more than this in a field, to
-# keep the tables small. How many of the rows are used is up to the test of each split.
+# keep the tables small, but a few in any case. How many of the rows are used is up to the test of each split.
 AUTO_IDS_PER_ROW = 10
 AUTO_MAX_CLUSTERS = 512
 AUTO_MIN_CLUSTERS = 8
@@ -130,23 +130,27 @@ class CELSettings(ClusterSettings):
         """Rows (clusters) of each field, given each field's number of entities; never more than that.
 
         A compression ratio gives every field the same share of rows.
+
+        Raises:
+            SettingError: if a field is to start with more clusters than it may have.
         """
+        wanted = self.max_clusters
         if self.compression_ratio is not None:
             ratio = self.compression_ratio
-            return {name: max(1, int(number / ratio)) for name, number in num_entities.items()}
-        if isinstance(self.max_clusters, str):
+            wanted = {name: max(1, int(number / ratio)) for name, number in num_entities.items()}
+        elif isinstance(wanted, str):
             share = sum(num_entities.values()) // (AUTO_IDS_PER_ROW * len(num_entities))
-            most = max(self.initial_clusters, AUTO_MIN_CLUSTERS, min(AUTO_MAX_CLUSTERS, share))
-            return {name: min(most, number) for name, number in num_entities.items()}
-        wanted = self.max_clusters
+            wanted = max(self.initial_clusters, AUTO_MIN_CLUSTERS, min(AUTO_MAX_CLUSTERS, share))
         if isinstance(wanted, int):
             wanted = dict.fromkeys(num_entities, wanted)
-        for name in num_entities:
-            if wanted[name] < self.initial_clusters:
+        rows = {name: min(wanted[name], number) for name, number in num_entities.items()}
+        for name, number in rows.items():
+            if number < self.initial_clusters:
                 raise SettingError(
-                    f"{PREFIX}initial_clusters", f"is {self.initial_clusters}, more than field {name} may have"
+                    f"{PREFIX}initial_clusters",
+                    f"is {self.initial_clusters}, more than the {number} that field {name} may have",
                 )
-        return {name: min(wanted[name], number) for name, number in num_entities.items()}
+        return rows
 
 
 def check_fields(name: str, used: Mapping[str, Any], known: Union[list[str], tuple[str, ...]]) -> None:

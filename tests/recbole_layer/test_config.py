@@ -182,8 +182,16 @@ def test_rows_of_each_field():
     assert CELSettings().rows({"user_id": 19, "item_id": 5}) == {"user_id": 8, "item_id": 5}
     assert CELSettings(max_clusters=1000).rows(sizes) == {"user_id": 944, "item_id": 1000}
     assert CELSettings(compression_ratio=20).rows(sizes) == {"user_id": 47, "item_id": 84}
+    with pytest.raises(
+        SettingError, match="cel_initial_clusters is 64, more than the 47 that field user_id may have"
+    ):
+        CELSettings(compression_ratio=20, initial_clusters=64).rows(sizes)
+    with pytest.raises(
+        SettingError, match="cel_initial_clusters is 12, more than the 9 that field user_id may have"
+    ):
+        CELSettings(initial_clusters=12).rows({"user_id": 9})
     assert CELSettings(max_clusters={"user_id": 3, "item_id": 4}).rows(sizes) == {"user_id": 3, "item_id": 4}
-    with pytest.raises(SettingError, match="more than field user_id may have"):
+    with pytest.raises(SettingError, match="more than the 3 that field user_id may have"):
         CELSettings(max_clusters={"user_id": 3, "item_id": 9}, initial_clusters=4).rows(sizes)
 
 
