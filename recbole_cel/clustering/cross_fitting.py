@@ -27,8 +27,8 @@ from .reassignment import MAX_INTERACTIONS, Reassignment
 from .settings import ClusterSettings
 from .views import Views, dense
 
-# Bounds of memory: interactions of one chunk; numbers in its curvatures; numbers that are held of the entities that
-# levels are grown by.
+# Bounds of memory: interactions of one chunk; numbers in its curvatures; numbers that are held of the entities
+# that levels are grown by.
 MAX_CHUNK = 1 << 14
 MAX_NUMBERS = 1 << 23
 MAX_HELD = 1 << 24
@@ -58,6 +58,9 @@ def reassign_cross_fitted(
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: a probe of all interactions, if there is one already.
         advance: told the number of interactions done, for a progress bar.
+
+    Raises:
+        ValueError: if a gradient is not finite, as when training diverges.
     """
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
@@ -76,7 +79,9 @@ def reassign_cross_fitted(
             else:
                 seen = seen_before.of(chunk.interactions)
             advance(len(chunk.interactions))
-            yield Views(objective, at, chunk, seen)
+            views = Views(objective, at, chunk, seen)
+            check_gradients(views.gradients)
+            yield views
 
     every = look()
     some = _first(every, num_entities(width))
@@ -122,16 +127,11 @@ def _first(every: Iterator[Views], number: int) -> list[Views]:
 
 
 def _learn(objective: Objective, some: Iterable[Views], number: int) -> tuple[Prior, Metric]:
-    """What the rows of the first ``number`` entities are like, and how much they matter.
-
-    Raises:
-        ValueError: if a gradient is not finite, as when training diverges.
-    """
+    """What the rows of the first ``number`` entities are like, and how much they matter."""
     losses: list[Quadratic] = []
     curvature: Tensor | float = 0.0
     squares = bends = interactions = 0.0
     for views in some:
-        check_gradients(views.gradients)
         entities = len(views.chunk.entities)
         wholes = slice(len(views.owner) - entities, len(views.owner) - entities + min(entities, number))
         here = views.chunk.owner < number

@@ -21,6 +21,8 @@ ITERATIONS = 20
 FIRST_DEVIATION = 0.3
 # Keeps the covariance from collapsing, as variances.
 FLOOR = 1e-6
+# Of a mean curvature, more than what rounding takes from a precision.
+ROUNDING = 1e-5
 # Numbers in the curvatures of the entities that tell the prior, and the fewest entities.
 MAX_NUMBERS = 1 << 17
 MIN_ENTITIES = 256
@@ -40,8 +42,21 @@ class Prior(NamedTuple):
     def expect(self, losses: Quadratic) -> Tensor:
         """Mean of the row ``(G, D)`` of each of G groups of interactions with these losses."""
         pull = self.precision @ self.mean - losses.linear
-        factor = torch.linalg.cholesky(losses.curvature + self.precision)
-        return torch.cholesky_solve(pull.unsqueeze(2), factor).squeeze(2)
+        return torch.cholesky_solve(pull.unsqueeze(2), factor(losses.curvature + self.precision)).squeeze(2)
+
+
+def factor(precisions: Tensor) -> Tensor:
+    """Cholesky factors ``(G, D, D)`` of ``precisions`` ``(G, D, D)``.
+
+    Where the prior's is so small that rounding swallows it beside a curvature of lower rank, rounding is made up
+    for.
+    """
+    found, failed = torch.linalg.cholesky_ex(precisions)
+    if not bool(failed.any()):
+        return found
+    missing = ROUNDING * precisions.diagonal(dim1=1, dim2=2).mean(dim=1) * (failed > 0)
+    eye = torch.eye(precisions.shape[1], dtype=precisions.dtype, device=precisions.device)
+    return torch.linalg.cholesky(precisions + missing.view(-1, 1, 1) * eye)
 
 
 def num_entities(width: int) -> int:
@@ -63,10 +78,10 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
     mean, covariance = linear.new_zeros(width), FIRST_DEVIATION**2 * eye
     for _ in range(ITERATIONS):
         precision = torch.linalg.inv(covariance)
-        factor = torch.linalg.cholesky(curvature + precision)
-        rows = torch.cholesky_solve((precision @ mean - linear).unsqueeze(2), factor).squeeze(2)
+        factors = factor(curvature + precision)
+        rows = torch.cholesky_solve((precision @ mean - linear).unsqueeze(2), factors).squeeze(2)
         mean = rows.mean(dim=0)
         centred = rows - mean
-        covariance = centred.T @ centred / len(rows) + torch.cholesky_inverse(factor).mean(dim=0) + FLOOR * eye
+        covariance = centred.T @ centred / len(rows) + torch.cholesky_inverse(factors).mean(dim=0) + FLOOR * eye
     precision = dispersion * torch.linalg.inv(covariance)
     return Prior(mean.to(losses.linear.dtype), precision.to(losses.linear.dtype))

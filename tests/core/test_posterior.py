@@ -50,6 +50,21 @@ def test_where_entities_say_nothing_the_prior_is_finite():
     assert prior.precision.isfinite().all() and prior.mean.abs().max() < 1e-6
 
 
+def test_a_prior_that_rounding_swallows_leaves_rows_of_the_least_loss():
+    """As where squared errors are nearly zero: the curvature has rank one, and nothing else counts."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, rows = torch.randn(50, 6, generator=generator), torch.randn(50, 6, generator=generator)
+    curvature = inputs.unsqueeze(2) * inputs.unsqueeze(1)
+    losses = Quadratic(-(curvature @ rows.unsqueeze(2)).squeeze(2), curvature)
+    prior = Prior(torch.zeros(6), 1e-12 * torch.eye(6))
+    with pytest.raises(torch.linalg.LinAlgError):
+        torch.linalg.cholesky(losses.curvature + prior.precision)
+    found = prior.expect(losses)
+    assert torch.allclose((inputs * found).sum(1), (inputs * rows).sum(1), rtol=1e-2, atol=1e-2)
+    fitted = fit_prior(losses, dispersion=1e-10)
+    assert fitted.precision.isfinite().all() and fitted.expect(losses).isfinite().all()
+
+
 def test_fewer_entities_are_enough_for_wide_rows():
     assert num_entities(17) > num_entities(65) == 256
 
