@@ -33,7 +33,7 @@ class TrainingObjective:
     draws negative items, they are drawn anew for each event.
 
     Args:
-        model: a context-aware model with an embedding strategy; its ``loss`` says which element-wise loss counts.
+        model: a model with an embedding strategy; its ``loss`` says which element-wise loss counts.
         train_data: RecBole's training data loader.
         label_field: name of the target column.
 

@@ -1,4 +1,4 @@
-"""The clusters of one level, as they are when an event begins."""
+"""The clusters of one level during an event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .probe import shared_rows
 
 
 class Level:
-    """The clusters of one level as they are when the event begins.
+    """The clusters of one level: as they are when the event begins, and with those that :meth:`extend` adds.
 
     Args:
         tables: the tables that share the level's assignment.

@@ -24,7 +24,8 @@ from .settings import ClusterSettings
 from .split import MAX_INTERACTIONS, apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
-# With cross-fitting, a field is grown when so many events in a row gave it less than this share of clusters more.
+# With cross-fitting, growth of a field ends after so many events in a row that gave it less than this share of
+# clusters more.
 POOR_SPLITS = 2
 ENOUGH_SPLITS = 0.1
 # Numbers in a probe that several fields share.
@@ -47,14 +48,15 @@ class ClusterEvent:
     Attributes:
         kind: ``split`` or ``reassignment``.
         field: name of the entity field.
-        level: the first level that was split, from 1; 0 for a reassignment, which is of all levels.
+        level: the first level that was split, from 1; 0 where none was.
         step: optimiser steps done before the event.
         clusters_before: number of clusters with members before the event, in all levels.
         clusters_after: the same after it.
         moved: entities that changed their cluster.
         entities: entities of the field.
         loss_before: mean training loss of an interaction, of those that the event looked at, before it.
-        loss_after: the same after it; a split changes none.
+        loss_after: the same after it, to first order; without folds a split changes none, with folds all entities
+            are reassigned in passing.
         seconds: wall time.
     """
 
@@ -90,7 +92,8 @@ class ClusterOptimiser:
         settings: schedule and rules.
         optimiser: the optimiser of the rows, whose state follows splits (:func:`copy_row_state`).
         steps_per_epoch: converts the intervals of the settings, which are counted in epochs.
-        seed: of the samples that large clusters are cut by, and of who stays at a reassignment.
+        seed: of the samples that large clusters are cut by, of the entities that tell the prior and that levels
+            are grown by, and of who stays at a reassignment.
         on_event: called with each event.
         progress: shows how far an event has come.
 
@@ -227,7 +230,7 @@ class ClusterOptimiser:
         # A generator of its own for each step, so that a resumed run draws what the first one drew.
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         keep = None
-        if settings.reassign_keep:
+        if settings.reassign_keep and not grow:
             keep = torch.rand(len(index.counts), generator=generator) < settings.reassign_keep
             keep = keep.to(index.counts.device)
         growing = self._grown_next(field) if grow else []
@@ -251,7 +254,9 @@ class ClusterOptimiser:
                         seen[name] = other._replace(outputs=other.outputs + done.change)
             else:
                 several = [tables for tables in levels if _has_choice(tables)] or levels[:1]
-                candidates = 0 if self._is_linear(field) else settings.reassign_candidates
+                candidates = settings.reassign_candidates
+                if candidates and self._is_linear(field):
+                    candidates = 0
                 gain, prior = settings.reassign_gain, settings.reassign_prior
                 done = reassign(
                     self.objective, several, index, gain, candidates, prior=prior, keep=keep, advance=advance
@@ -333,7 +338,7 @@ class ClusterOptimiser:
         if field not in self._linear:
             index = self._index_of(field)
             entities = index.counts.nonzero().squeeze(1)
-            chunk = next(index.chunks(entities, LINEARITY_SAMPLE))
+            chunk = next(next(index.chunks(entities, LINEARITY_SAMPLE)).pieces(LINEARITY_SAMPLE))
             self._linear[field] = is_linear_in_row(self.objective, self.fields[field][0], chunk)
         return self._linear[field]
 

@@ -33,7 +33,7 @@ class Reassignment(NamedTuple):
         loss_before: summed training loss.
         loss_after: the same after it, to first order in the outputs.
         splits: for each level that was grown, its number, and the ids of parents and children.
-        change: shape ``(n,)``, of the output of each interaction, to first order; None where it was not asked for.
+        change: shape ``(n,)``, of the output of each interaction, to first order; with folds only, else None.
     """
 
     moved: int

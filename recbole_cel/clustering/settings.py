@@ -50,6 +50,9 @@ def is_bool(value: object) -> bool:
 class ClusterSettings:
     """How clusters are split, reassigned and personalised. Intervals are counted in epochs.
 
+    ``levels``, ``initial_clusters``, ``folds``, ``gradient_averaging`` and those of super-clusters say how tables
+    and loss are to be made; a :class:`~.optimiser.ClusterOptimiser` goes by the tables that it is given.
+
     Raises:
         SettingError: if an option is out of its range.
     """
@@ -98,8 +101,9 @@ class ClusterSettings:
     split_gain: float = option(
         1.0,
         "with cross-fitting, a cluster is split only if the summed loss of its interactions would fall by more "
-        "than this, judged by interactions that did not choose the sides; growth ends after two events "
-        "in a row in which hardly any paid; 0 splits whatever can be split, as without cross-fitting",
+        "than this, judged by interactions that did not choose the sides (of as many entities as fit into memory "
+        "at once); growth ends after two events in a row in which hardly any paid; 0 splits whatever can be "
+        "split, as without cross-fitting",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
