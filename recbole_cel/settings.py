@@ -57,7 +57,8 @@ class CELSettings(ClusterSettings):
     max_clusters: Union[int, str, dict[str, int]] = option(
         AUTO,
         "largest number of clusters, one for every field or one per field; auto leaves it to cel_split_gain, with "
-        f"at most {AUTO_MAX_CLUSTERS} a field and one for {AUTO_IDS_PER_ROW} ids in all",
+        f"at most {AUTO_MAX_CLUSTERS} a field and one for {AUTO_IDS_PER_ROW} ids in all, "
+        f"but {AUTO_MIN_CLUSTERS} in any case",
         "an integer >= 1, one per field such as {'user_id':64,'item_id':32}, or auto",
         _is_cluster_number,
     )
