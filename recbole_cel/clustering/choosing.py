@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .growth import grow
 from .level import Level
-from .points import Metric, Points, nearest
-from .posterior import Prior
+from .metric import Metric
+from .points import Cells, Points, nearest
 from .settings import ClusterSettings
-from .views import Views
+from .views import Views, sum_of
 
 # Rounds of choosing a cluster in each level, given those in the others.
 SWEEPS = 4
@@ -23,22 +23,21 @@ class Choosing:
 
     Args:
         levels: all levels of the field's embedding; those that are grown get more clusters.
-        prior: what rows are like.
-        metric: what a distance costs.
+        metric: what a distance costs, and what rows are like.
         settings: rules.
 
     Attributes:
+        points: of each level's clusters, shape ``(K, D)``.
         splits: for each level that was grown, its number, and the ids of parents and children.
         resting: for each level, the choice of views and entities of which nothing is known, shape ``(1,)``.
     """
 
-    def __init__(self, levels: Sequence[Level], prior: Prior, metric: Metric, settings: ClusterSettings) -> None:
+    def __init__(self, levels: Sequence[Level], metric: Metric, settings: ClusterSettings) -> None:
         self._levels = levels
-        self._prior = prior
         self._metric = metric
         self._settings = settings
         self.resting = [level.column[level.alive[:1]] for level in levels]
-        self._points = [metric.points(level.rows) for level in levels]
+        self.points = [metric.points(level.rows) for level in levels]
         self.splits: list[tuple[int, Tensor, Tensor]] = []
 
     def choose(self, held: Sequence[Views], growing: Sequence[int], keep: Tensor | None) -> list[Tensor]:
@@ -50,53 +49,56 @@ class Choosing:
             keep: shape ``(N,)``, bool, entities that keep their choices; None is nobody.
 
         Returns:
-            For each level, the choice of each view, shape ``(V,)``, as positions among the level's clusters.
+            For each level, the choice of each view, shape ``(E, F + 1)``, as positions among the level's clusters.
         """
-        unknown = self._metric.points(self._prior.mean.unsqueeze(0))
-        points = Points.joined([Points.of(views, self._prior, self._metric) for views in held], unknown)
-        known = torch.cat([views.known for views in held])
+        known = torch.cat([views.exists & (views.evidence > 0) for views in held])
+        points = Points.of(held, known, self._metric.mean)
+        cells = Cells.of(held, points.place) if growing else None
         stays = torch.zeros_like(known)
         if keep is not None:
-            stays = torch.cat([keep[views.chunk.entities][views.owner] for views in held])
-        present = [torch.cat([level.column[views.assigned(level)] for views in held]) for level in self._levels]
+            stays |= torch.cat([keep[views.chunk.entities] for views in held]).unsqueeze(1)
+        present = [torch.cat(of_level) for of_level in zip(*(views.choice for views in held))]
         choices = [torch.cat([columns[known], rest]) for columns, rest in zip(present, self.resting)]
-        self._settle(points, choices, growing, torch.cat([stays[known], stays.new_zeros(1)]))
+        moving = torch.cat([~stays[known], known.new_ones(1)])
+        self._settle(points, cells, choices, growing, moving.nonzero().squeeze(1))
         self.resting = [choice[-1:] for choice in choices]
         return [torch.where(stays & ~known, old, new[points.place]) for old, new in zip(present, choices)]
 
-    def _settle(self, views: Points, choices: list[Tensor], growing: Sequence[int], stays: Tensor) -> None:
-        """Change the ``choices`` of points, for each level ``(P,)``, in place, except of those that stay."""
-        # Rows may have changed since the views were made.
-        views.at.copy_(torch.stack([points[c] for points, c in zip(self._points, choices)]).sum(dim=0))
-        some = (~stays).nonzero().squeeze(1)
+    def _settle(
+        self, views: Points, cells: Cells | None, choices: list[Tensor], growing: Sequence[int], some: Tensor
+    ) -> None:
+        """Change the ``choices`` of points, for each level ``(P,)``, in place, for ``some`` points."""
+        rest = views.target - sum_of(self.points, choices)
+        gain, prior = self._settings.reassign_gain, self._settings.reassign_prior
         for _ in range(SWEEPS):
             changed = torch.zeros_like(some, dtype=torch.bool)
-            weight = views.evidence[some].clamp(min=1).to(views.at.dtype)
-            ahead = self._settings.reassign_gain / weight * (views.evidence[some] > 0)
+            all_of_them = len(some) == len(rest)
+            weight = views.evidence[some].clamp(min=1).to(rest.dtype)
+            ahead = gain / weight * (views.evidence[some] > 0) if gain else None
             for number, level in enumerate(self._levels):
-                if number in growing:
-                    self._grow(number, views, choices)
+                if cells is not None and number in growing:
+                    self._grow(number, views, cells, rest, choices)
                     changed.fill_(True)
-                points, present = self._points[number], choices[number][some]
-                price = (
-                    level.price.to(weight.dtype) / weight.unsqueeze(1) if self._settings.reassign_prior else None
-                )
-                targets = (views.target - views.at)[some] if len(some) < len(views.at) else views.target - views.at
-                choice = nearest(targets + points[present], points, present, ahead, price)
-                moved = choice != present
-                changed |= moved
-                moving, steps = some[moved], points[choice[moved]] - points[present[moved]]
-                choices[number][moving] = choice[moved]
-                views.at.index_add_(0, moving, steps)
+                points = self.points[number]
+                present = choices[number] if all_of_them else choices[number].index_select(0, some)
+                here = rest if all_of_them else rest.index_select(0, some)
+                price = level.price.to(weight.dtype) / weight.unsqueeze(1) if prior else None
+                choice = nearest(here, points, present, ahead, price)
+                moved = (choice != present).nonzero().squeeze(1)
+                changed[moved] = True
+                moving, new, old = some[moved], choice[moved], present[moved]
+                rest.index_add_(0, moving, points.index_select(0, old) - points.index_select(0, new))
+                choices[number][moving] = new
             # A view that has the best choice in each level, given the others, keeps it.
             some, growing = some[changed], ()
 
-    def _grow(self, number: int, views: Points, choices: list[Tensor]) -> None:
-        level, present = self._levels[number], self._points[number][choices[number]]
-        grown = grow(views, self._points[number], choices[number], level.assignment.max_clusters, self._settings)
+    def _grow(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
+        level, present = self._levels[number], self.points[number][choices[number]]
+        limit = level.assignment.max_clusters
+        grown = grow(views, cells, rest, self.points[number], choices[number], limit, self._settings)
         if not len(grown.parents):
             return
-        self._points[number], choices[number] = grown.points, grown.choice
+        self.points[number], choices[number] = grown.points, grown.choice
         parents, children = level.extend(self._metric.rows(grown.points), grown.parents)
         self.splits.append((number, parents, children))
-        views.at.add_(grown.points[grown.choice] - present)
+        rest.add_(present - grown.points[grown.choice])

@@ -16,21 +16,21 @@ from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
 from .choosing import Choosing
-from .grouping import InteractionsByEntity
+from .grouping import Chunk, InteractionsByEntity
 from .level import Level
+from .metric import Metric
 from .objective import Objective, check_gradients, loss_curvature, loss_slope
-from .points import Metric
-from .posterior import Prior, fit_prior, num_entities
+from .posterior import fit_prior, num_entities
 from .probe import Probe, probe_chunk
 from .quadratic import Quadratic
 from .reassignment import MAX_INTERACTIONS, Reassignment
 from .settings import ClusterSettings
-from .views import Views, dense
+from .views import Start, Views, sum_of
 
-# Bounds of memory: interactions of one chunk; numbers in its curvatures; numbers that are held of the entities
-# that levels are grown by.
+# Bounds of memory: interactions of one chunk; numbers of its views; numbers that are held of the entities that
+# levels are grown by.
 MAX_CHUNK = 1 << 14
-MAX_NUMBERS = 1 << 23
+MAX_NUMBERS = 1 << 22
 MAX_HELD = 1 << 24
 
 
@@ -68,41 +68,38 @@ def reassign_cross_fitted(
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
     at = [Level(tables, settings.reassign_prior) for tables in levels]
     width = at[0].rows.shape[1]
-    # A cell and its view take as many numbers as a curvature has, and cells share out the interactions.
-    per_interaction = max(1.0, 2 * width**2 * index.num_cells / len(index.order))
-    max_interactions = int(max(1, min(MAX_CHUNK, MAX_NUMBERS / per_interaction)))
+    views_of_one = (index.num_folds + 1) * width
+    max_interactions = max(1, min(MAX_CHUNK, MAX_NUMBERS // views_of_one))
 
-    def look() -> Iterator[Views]:
+    def look() -> Iterator[tuple[Chunk, Probe]]:
         for chunk in index.chunks(entities, max_interactions):
             if seen_before is None:
                 seen = probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
             else:
                 seen = seen_before.of(chunk.interactions)
             advance(len(chunk.interactions))
-            views = Views(objective, at, chunk, seen)
-            check_gradients(views.gradients)
-            yield views
+            yield chunk, seen
 
     every = look()
     some = _first(every, num_entities(width))
-    prior, metric = _learn(objective, some, num_entities(width))
+    metric = _learn(objective, at, some, num_entities(width))
+    start = Start.of(at, metric)
     grown = [Level(tables, settings.reassign_prior) for tables in levels]
-    choosing = Choosing(grown, prior, metric, settings)
+    choosing = Choosing(grown, metric, settings)
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
-    for held in _portions(chain(some, every)):
+    for held in _portions(Views(objective, start, metric, *chunk) for chunk in chain(some, every)):
         choices = choosing.choose(held, growing, keep)
         growing = ()
-        sizes = [len(views.owner) for views in held]
-        rows = torch.stack([level.rows[choice] for level, choice in zip(grown, choices)]).sum(dim=0)
-        for views, row in zip(held, rows.split(sizes)):
-            outputs = views.moved_outputs(row - views.rows)
-            change[views.chunk.interactions] = outputs - views.seen.outputs
+        points = sum_of(choosing.points, choices)
+        for views, at_last in zip(held, points.split([len(views.at) for views in held])):
+            changes = views.changes(at_last - views.at)
+            change[views.chunk.interactions] = changes
             before += float(views.training_losses().double().sum())
-            after += float(objective.loss(outputs, views.seen.targets).double().sum())
+            after += float(objective.loss(views.outputs + changes, views.targets).double().sum())
         for level, choice, parts in zip(grown, choices, targets):
-            parts += [dense(views.chunk, ids) for views, ids in zip(held, level.alive[choice].split(sizes))]
+            parts.append(level.alive[choice])
     changed = torch.zeros_like(entities, dtype=torch.bool)
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
     everyone = torch.cat([entities, idle.nonzero().squeeze(1)])
@@ -115,39 +112,37 @@ def reassign_cross_fitted(
     return Reassignment(int(changed.sum()), before, after, choosing.splits, change)
 
 
-def _first(every: Iterator[Views], number: int) -> list[Views]:
+def _first(every: Iterator[tuple[Chunk, Probe]], number: int) -> list[tuple[Chunk, Probe]]:
     """As many as hold the first ``number`` entities."""
-    found = list[Views]()
-    for views in every:
-        found.append(views)
-        number -= len(views.chunk.entities)
+    found = list[tuple[Chunk, Probe]]()
+    for chunk, seen in every:
+        found.append((chunk, seen))
+        number -= len(chunk.entities)
         if number <= 0:
             break
     return found
 
 
-def _learn(objective: Objective, some: Iterable[Views], number: int) -> tuple[Prior, Metric]:
+def _learn(
+    objective: Objective, levels: Sequence[Level], some: Iterable[tuple[Chunk, Probe]], number: int
+) -> Metric:
     """What the rows of the first ``number`` entities are like, and how much they matter."""
     losses: list[Quadratic] = []
-    curvature: Tensor | float = 0.0
     squares = bends = interactions = 0.0
-    for views in some:
-        entities = len(views.chunk.entities)
-        wholes = slice(len(views.owner) - entities, len(views.owner) - entities + min(entities, number))
-        here = views.chunk.owner < number
-        number = max(0, number - entities)
-        every = views.losses()
-        losses.append(Quadratic(every.linear[wholes], every.curvature[wholes]))
-        curvature = curvature + losses[-1].curvature.sum(dim=0)
-        outputs, wanted = views.seen.outputs[here], views.seen.targets[here]
-        interactions += len(outputs)
-        squares += float(loss_slope(objective, outputs, wanted).double().square().sum())
-        bends += float(loss_curvature(objective, outputs, wanted).double().sum())
-    assert isinstance(curvature, Tensor)
+    for chunk, seen in some:
+        first = torch.arange(len(chunk.entities), device=chunk.owner.device) < number
+        here = first[chunk.owner]
+        part, part_seen = chunk.of(first), Probe(*(values[here] for values in seen))
+        losses.append(Quadratic.of_entities(objective, levels, part, part_seen))
+        check_gradients(losses[-1].linear)
+        number = max(0, number - len(chunk.entities))
+        interactions += len(part_seen.outputs)
+        squares += float(loss_slope(objective, part_seen.outputs, part_seen.targets).double().square().sum())
+        bends += float(loss_curvature(objective, part_seen.outputs, part_seen.targets).double().sum())
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing.
     dispersion = squares / bends if squares and bends else 1.0
-    return fit_prior(joined, dispersion), Metric.of(curvature / interactions)
+    return Metric.of(joined.curvature.sum(dim=0) / interactions, fit_prior(joined, dispersion))
 
 
 def _portions(every: Iterable[Views]) -> Iterator[list[Views]]:
@@ -155,7 +150,7 @@ def _portions(every: Iterable[Views]) -> Iterator[list[Views]]:
     held, numbers = list[Views](), 0
     for views in every:
         held.append(views)
-        numbers += views.seen.jacobian.numel() + 6 * views.rows.numel()
+        numbers += views.num_numbers
         if numbers > MAX_HELD:
             yield held
             held, numbers = [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .points import Points
+from .points import Cells, Points
 
 
 class SplitGains:
@@ -16,21 +16,22 @@ class SplitGains:
 
     Args:
         views: of some entities.
+        cells: of the same entities.
         targets: shape ``(P, D)``, what the level shall add to the others.
     """
 
-    def __init__(self, views: Points, targets: Tensor) -> None:
-        self._views = views
-        self._folds = int(views.fold.max()) + 1
+    def __init__(self, views: Points, cells: Cells, targets: Tensor) -> None:
+        self._cells = cells
+        self._folds = int(cells.fold.max()) + 1
         weight = views.evidence.to(targets.dtype).unsqueeze(1)
         values = torch.cat([weight * targets, weight], dim=1)
         self._told, self._told_with, self._told_without = (
-            values[points] for points in (views.whole, views.cell_whole, views.cell)
+            values[points] for points in (cells.whole, cells.with_all, cells.without)
         )
         # The loss of a cell is quadratic in the row that the level gives, times the cell's size; up to a constant.
-        base = (views.target - targets)[views.cell] - views.origin
-        size = views.size.to(targets.dtype).unsqueeze(1)
-        self._losses = torch.cat([views.pull + size * base, size], dim=1).double()
+        base = (views.target - targets)[cells.without] - cells.origin
+        size = cells.size.to(targets.dtype).unsqueeze(1)
+        self._losses = torch.cat([cells.pull + size * base, size], dim=1).double()
 
     def of(self, choice: Tensor, beyond: Tensor, clusters: int) -> Tensor:
         """Gain of each of K ``clusters``, shape ``(K,)``, float64.
@@ -40,13 +41,13 @@ class SplitGains:
             beyond: shape ``(P,)``, bool, the side of each point.
             clusters: K.
         """
-        views, sides = self._views, 2 * clusters
+        cells, sides = self._cells, 2 * clusters
         side = 2 * choice + beyond
         # Sums over all views with all, where those of the entities in the fold make way for those without it.
-        sums = self._told.new_zeros(sides, self._told.shape[1]).index_add_(0, side[views.whole], self._told)
+        sums = self._told.new_zeros(sides, self._told.shape[1]).index_add_(0, side[cells.whole], self._told)
         sums = sums.repeat(self._folds, 1)
-        judged = views.fold * sides + side[views.cell]
-        sums.index_add_(0, views.fold * sides + side[views.cell_whole], self._told_with, alpha=-1)
+        judged = cells.fold * sides + side[cells.without]
+        sums.index_add_(0, cells.fold * sides + side[cells.with_all], self._told_with, alpha=-1)
         sums.index_add_(0, judged, self._told_without)
         told = sums.view(self._folds, clusters, 2, -1)
         losses = self._losses.new_zeros(sums.shape).index_add_(0, judged, self._losses).view_as(told)

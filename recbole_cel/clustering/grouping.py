@@ -18,24 +18,18 @@ MAX_PRODUCTS = 1 << 23
 class Chunk(NamedTuple):
     """Some entities with all of their interactions.
 
-    The interactions of one entity in one fold are a *cell*.
-
     Attributes:
         entities: shape ``(E,)``.
         interactions: shape ``(B,)``, numbers of their interactions, entity after entity, fold after fold.
         owner: shape ``(B,)``, position in ``entities`` of each interaction's entity.
-        cell: shape ``(B,)``, position of each interaction's cell among the C cells that have interactions.
-        cell_owner: shape ``(C,)``, position in ``entities`` of each cell's entity.
-        cell_fold: shape ``(C,)``, fold of each cell.
+        fold: shape ``(B,)``, fold of each interaction.
         num_folds: number of folds F.
     """
 
     entities: Tensor
     interactions: Tensor
     owner: Tensor
-    cell: Tensor
-    cell_owner: Tensor
-    cell_fold: Tensor
+    fold: Tensor
     num_folds: int
 
     def sum_by_entity(self, values: Tensor) -> Tensor:
@@ -43,32 +37,20 @@ class Chunk(NamedTuple):
         total = values.new_zeros((len(self.entities), *values.shape[1:]))
         return total.index_add_(0, self.owner, values)
 
-    def sum_by_cell(self, values: Tensor) -> Tensor:
-        """Sum ``values`` of shape ``(B, ...)`` over the interactions of each cell, shape ``(C, ...)``."""
-        total = values.new_zeros((len(self.cell_owner), *values.shape[1:]))
-        return total.index_add_(0, self.cell, values)
-
-    def cell_sizes(self) -> Tensor:
-        """Number of interactions of each cell, shape ``(C,)``."""
-        return torch.bincount(self.cell, minlength=len(self.cell_owner))
-
     def pieces(self, max_interactions: int) -> Iterator[Chunk]:
-        """Parts with at most ``max_interactions`` interactions; all have the chunk's entities and cells."""
+        """Parts with at most ``max_interactions`` interactions; all have the chunk's entities."""
         for start in range(0, len(self.interactions), max_interactions):
             part = slice(start, start + max_interactions)
-            yield self._replace(interactions=self.interactions[part], owner=self.owner[part], cell=self.cell[part])
+            yield self._replace(interactions=self.interactions[part], owner=self.owner[part], fold=self.fold[part])
 
     def of(self, chosen: Tensor) -> Chunk:
         """The part of the chunk that belongs to the ``chosen`` entities, a bool mask of shape ``(E,)``."""
-        kept, cells = chosen[self.owner], chosen[self.cell_owner]
-        position = chosen.cumsum(0) - 1
+        kept = chosen[self.owner]
         return self._replace(
             entities=self.entities[chosen],
             interactions=self.interactions[kept],
-            owner=position[self.owner[kept]],
-            cell=(cells.cumsum(0) - 1)[self.cell[kept]],
-            cell_owner=position[self.cell_owner[cells]],
-            cell_fold=self.cell_fold[cells],
+            owner=(chosen.cumsum(0) - 1)[self.owner[kept]],
+            fold=self.fold[kept],
         )
 
 
@@ -104,6 +86,10 @@ class Blocks:
         """The values ``(B, D)`` that are in blocks ``(n, length, D)``."""
         return padded.flatten(0, 1)[self._place]
 
+    def sum_by_group(self, values: Tensor) -> Tensor:
+        """Sum of ``values`` ``(n, ...)`` over the blocks of each group, shape ``(G, ...)``."""
+        return values.new_zeros(self._num_groups, *values.shape[1:]).index_add_(0, self.group, values)
+
     def sum_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Sum of ``left.T @ right`` over the blocks of each group, shape ``(G, P, Q)``.
 
@@ -132,7 +118,6 @@ class InteractionsByEntity:
         order: interaction numbers sorted by entity and fold, shape ``(n,)``.
         counts: interactions of each entity, shape ``(N,)``.
         num_folds: number of folds F.
-        num_cells: number of cells that have interactions.
     """
 
     def __init__(
@@ -142,7 +127,6 @@ class InteractionsByEntity:
         self.order = torch.argsort(keys, stable=True)
         self.counts = torch.bincount(entities, minlength=num_entities)
         self.num_folds = num_folds
-        self.num_cells = len(keys[self.order].unique_consecutive())
         self._folds = folds
         self._starts = self.counts.cumsum(0) - self.counts
 
@@ -166,6 +150,4 @@ class InteractionsByEntity:
         within = torch.arange(len(owner), device=entities.device) - (counts.cumsum(0) - counts)[owner]
         interactions = self.order[self._starts[entities][owner] + within]
         fold = torch.zeros_like(owner) if self._folds is None else self._folds[interactions]
-        cells, cell = (owner * self.num_folds + fold).unique_consecutive(return_inverse=True)
-        within_cells = cells // self.num_folds, cells % self.num_folds
-        return Chunk(entities, interactions, owner, cell, *within_cells, self.num_folds)
+        return Chunk(entities, interactions, owner, fold, self.num_folds)

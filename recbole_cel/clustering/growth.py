@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .gains import SplitGains
 from .gpca import fit_cuts
-from .points import Points, nearest
+from .points import Cells, Points
 from .settings import ClusterSettings
 
 # Rounds of going to the nearest row and moving the rows, when a level is grown.
@@ -36,31 +36,42 @@ class Growth(NamedTuple):
     choice: Tensor
 
 
-def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, settings: ClusterSettings) -> Growth:
+def grow(
+    views: Points,
+    cells: Cells,
+    rest: Tensor,
+    points: Tensor,
+    choice: Tensor,
+    max_clusters: int,
+    settings: ClusterSettings,
+) -> Growth:
     """Split clusters of a level until there are ``max_clusters``, or no split pays.
 
     Args:
         views: of some entities.
+        cells: of the same entities.
+        rest: shape ``(P, D)``, how far views are from where they ought to be.
         points: shape ``(K, D)``, of the level's clusters.
         choice: shape ``(P,)``, cluster of each of their points.
         max_clusters: the largest number of clusters.
         settings: which clusters are split first, where they are cut, and what a split has to gain.
     """
     # What this level shall add to the others.
-    targets = views.target - views.at + points[choice]
-    first, gains = len(points), SplitGains(views, targets)
+    targets = rest + points[choice]
+    members = Members(views.evidence[cells.whole], targets[cells.whole], cells.whole)
+    first, gains = len(points), SplitGains(views, cells, targets)
     parents = choice.new_zeros(0)
     most = min(max_clusters, first + (settings.split_count or max_clusters))
     while len(points) < most:
-        beyond = sides(views, targets - points[choice], choice, len(points), settings.split_threshold)
+        beyond = sides(members, targets - points[choice], choice, len(points), settings.split_threshold)
         gain = gains.of(choice, beyond, len(points))
-        whole = choice[views.whole], beyond[views.whole]
+        whole = choice[cells.whole], beyond[cells.whole]
         count = choice.new_zeros(len(points), 2).index_put_(
             (whole[0], whole[1].long()), torch.ones_like(whole[0]), True
         )
         pays = (gain > settings.split_gain) | (settings.split_gain == 0)
         splits = (pays & (count > 0).all(dim=1)).nonzero().squeeze(1)
-        score = scores(views, choice, len(points), settings.split_criterion)[splits]
+        score = scores(cells, members, choice, len(points), settings.split_criterion)[splits]
         splits = splits[score.argsort(descending=True, stable=True)[: most - len(points)]]
         if not len(splits):
             break
@@ -69,10 +80,10 @@ def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, setti
         choice = torch.where(beyond & (child[choice] >= 0), child[choice], choice)
         parents = torch.cat([parents, splits])
         points = torch.cat([points, points[splits]])
-        points = centroids(views, targets, points, choice)
+        points = centroids(members, points, choice)
         for _ in range(1 if len(points) < most else ROUNDS):
-            choice = nearest(targets, points, choice, torch.zeros_like(targets[:, 0]))
-            points = centroids(views, targets, points, choice)
+            choice = closest(targets, points)
+            points = centroids(members, points, choice)
     # A child of a child was split from a cluster that is new itself.
     parents = parents.clone()
     for new in range(len(parents)):
@@ -81,40 +92,58 @@ def grow(views: Points, points: Tensor, choice: Tensor, max_clusters: int, setti
     return Growth(points, parents, choice)
 
 
-def sides(views: Points, pulls: Tensor, choice: Tensor, clusters: int, threshold: str) -> Tensor:
+class Members(NamedTuple):
+    """The views with all, which are the members of the clusters.
+
+    Attributes:
+        evidence: shape ``(E,)``, their interactions.
+        target: shape ``(E, D)``, what the level ought to add to them.
+        place: shape ``(E,)``, their points.
+    """
+
+    evidence: Tensor
+    target: Tensor
+    place: Tensor
+
+
+def sides(members: Members, pulls: Tensor, choice: Tensor, clusters: int, threshold: str) -> Tensor:
     """Which points ``(P,)``, bool, lie beyond the cut of their cluster; the views with all tell where it is."""
-    present, group = choice[views.whole].unique(return_inverse=True)
-    counts = views.evidence[views.whole]
-    cuts = fit_cuts(pulls[views.whole].double(), counts, group, len(present), threshold)
+    present, group = choice[members.place].unique(return_inverse=True)
+    cuts = fit_cuts(pulls[members.place].double(), members.evidence, group, len(present), threshold)
     position = choice.new_full((clusters,), -1)
     position[present] = torch.arange(len(present), device=choice.device)
     group = position[choice]
     return cuts.beyond(pulls.double(), group.clamp(min=0)) & (group >= 0)
 
 
-def scores(views: Points, choice: Tensor, clusters: int, criterion: str) -> Tensor:
+def scores(cells: Cells, members: Members, choice: Tensor, clusters: int, criterion: str) -> Tensor:
     """By which clusters are split first, the largest ones: shape ``(K,)``, float64."""
-    group = choice[views.whole]
+    group = choice[members.place]
 
     def total(values: Tensor) -> Tensor:
         return torch.zeros(clusters, dtype=torch.float64, device=group.device).index_add_(
             0, group, values.double()
         )
 
-    interactions = total(views.evidence[views.whole])
+    interactions = total(members.evidence)
     if criterion == "interactions":
         return interactions
     if criterion == "members":
         return total(torch.ones_like(group))
     if criterion == "gradient_norm":
-        return total(views.gradient_norm)
-    loss = total(views.loss)
+        return total(cells.gradient_norm)
+    loss = total(cells.loss)
     return loss / interactions.clamp(min=1) if criterion == "mean_loss" else loss
 
 
-def centroids(views: Points, targets: Tensor, points: Tensor, choice: Tensor) -> Tensor:
+def centroids(members: Members, points: Tensor, choice: Tensor) -> Tensor:
     """Means of where members of each cluster ought to be, by interactions; ``points`` where there are none."""
-    group, weight = choice[views.whole], views.evidence[views.whole].to(targets.dtype).unsqueeze(1)
-    total = torch.zeros_like(points).index_add_(0, group, weight * targets[views.whole])
+    group, weight = choice[members.place], members.evidence.to(points.dtype).unsqueeze(1)
+    total = torch.zeros_like(points).index_add_(0, group, weight * members.target)
     number = torch.zeros_like(points[:, :1]).index_add_(0, group, weight)
     return torch.where(number > 0, total / number.clamp(min=1e-6), points)
+
+
+def closest(targets: Tensor, points: Tensor) -> Tensor:
+    """Which of ``points`` ``(K, D)`` is nearest to each of ``targets`` ``(V, D)``, shape ``(V,)``."""
+    return torch.addmm(points.square().sum(dim=1) / 2, targets, points.T, alpha=-1).argmin(dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -140,12 +141,12 @@ class ClusterOptimiser:
         self._index: dict[str, InteractionsByEntity] = {}
         self._linear: dict[str, bool] = {}
 
-        def in_steps(epochs: float) -> int:
-            return max(1, round(epochs * steps_per_epoch))
+        def in_steps(epochs: float) -> float:
+            return max(1.0, epochs * steps_per_epoch)
 
         self._poor_splits = dict.fromkeys(self.fields, 0)
         self._split_every = in_steps(settings.split_interval)
-        self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else 0
+        self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else math.inf
         self._personal_from = (
             round(settings.personalisation_start * steps_per_epoch) if settings.personalisation else None
         )
@@ -167,11 +168,11 @@ class ClusterOptimiser:
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        growing = list(filter(self._growing, self.fields)) if self.steps % self._split_every == 0 else []
+        growing = list(filter(self._growing, self.fields)) if self._is_due(self._split_every) else []
         grown = [name for name in growing if self._in_folds(name)]
         split = [name for name in growing if name not in grown]
         reassigned = list[str]()
-        if self._reassign_every and self.steps % self._reassign_every == 0:
+        if self._is_due(self._reassign_every):
             reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
         if (reassigned or growing) and self.objective.refresh():
             self._index.clear()
@@ -285,6 +286,10 @@ class ClusterOptimiser:
         self.steps = int(state["steps"])
         self._poor_splits.update(state["poor_splits"])
         self._start_personalisation_if_due()
+
+    def _is_due(self, every: float) -> bool:
+        """Whether a multiple of ``every`` steps, which need not be a whole number, has just been passed."""
+        return self.steps // every > (self.steps - 1) // every
 
     def _start_personalisation_if_due(self) -> None:
         if self.personalised:

@@ -1,4 +1,4 @@
-"""Views as points in a space where half the squared distance is the loss of an interaction, on average."""
+"""The views of many entities side by side: what is known of each, and where it ought to be."""
 
 from __future__ import annotations
 
@@ -8,70 +8,61 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .posterior import Prior
-from .quadratic import Quadratic
 from .views import Views
-
-# Of the mean curvature in all directions, what every direction has at least.
-MIN_CURVATURE = 1e-4
-
-
-class Metric(NamedTuple):
-    """Mean curvature of the loss of an interaction: rows ``x`` are mapped to ``x @ factor``.
-
-    Attributes:
-        factor: shape ``(D, D)``, lower triangular; times its transpose it is the curvature.
-    """
-
-    factor: Tensor
-
-    @classmethod
-    def of(cls, curvature: Tensor) -> Metric:
-        """From the mean second derivative ``(D, D)``."""
-        width = len(curvature)
-        least = MIN_CURVATURE * curvature.diagonal().mean() + torch.finfo(curvature.dtype).tiny
-        eye = torch.eye(width, dtype=torch.float64, device=curvature.device)
-        return cls(torch.linalg.cholesky(curvature.double() + least.double() * eye).to(curvature.dtype))
-
-    def points(self, rows: Tensor) -> Tensor:
-        """Where rows ``(G, D)`` are, in the same shape."""
-        return rows @ self.factor
-
-    def rows(self, points: Tensor) -> Tensor:
-        """Rows of points ``(G, D)``."""
-        return torch.linalg.solve_triangular(self.factor, points, upper=False, left=False)
-
-    def pulls(self, gradients: Tensor) -> Tensor:
-        """Gradients by points, of gradients by rows ``(G, D)``."""
-        return torch.linalg.solve_triangular(self.factor, gradients.T, upper=False).T
 
 
 class Points(NamedTuple):
-    """Views of some entities. All those of which nothing is known share one point, the last.
+    """Where views ought to be. All those of which nothing is known share one point, the last.
 
     Attributes:
-        at: shape ``(P, D)``, where each point is.
-        target: shape ``(P, D)``, where it ought to be.
+        target: shape ``(P, D)``, where each point ought to be.
         evidence: shape ``(P,)``, its number of interactions.
-        place: shape ``(V,)``, point of each view.
+        place: shape ``(E, F + 1)``, point of each view of each entity.
+    """
+
+    target: Tensor
+    evidence: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, held: Sequence[Views], known: Tensor, unknown: Tensor) -> Points:
+        """Of several chunks.
+
+        Args:
+            held: the views, by chunk.
+            known: shape ``(E, F + 1)``, bool, views of which something is known.
+            unknown: shape ``(D,)``, where the others ought to be.
+        """
+        target = torch.cat([views.expected() for views in held])[known]
+        evidence = torch.cat([views.evidence for views in held])
+        exists = torch.cat([views.exists for views in held])
+        number = known.flatten().cumsum(0).view_as(known) - 1
+        place = torch.where(known, number, len(target))
+        return cls(
+            torch.cat([target, unknown.unsqueeze(0)]),
+            torch.cat([evidence[known], evidence.new_zeros(1)]),
+            torch.where(exists, place, place[:, -1:]),
+        )
+
+
+class Cells(NamedTuple):
+    """What the interactions that views leave out, and those of whole entities, say of splits.
+
+    Attributes:
         whole: shape ``(E,)``, point of each entity's view with all.
-        cell: shape ``(C,)``, point of the view without each cell.
-        cell_whole: shape ``(C,)``, point of the view with all of each cell's entity.
+        without: shape ``(C,)``, point of the view without each cell.
+        with_all: shape ``(C,)``, point of the view with all of each cell's entity.
         fold: shape ``(C,)``, fold of each cell.
         size: shape ``(C,)``, interactions of each cell.
-        pull: shape ``(C, D)``, gradient of each cell's loss where its view was at first.
+        pull: shape ``(C, D)``, gradient of each cell's loss where the view without it was at first.
         origin: shape ``(C, D)``, where that was.
         loss: shape ``(E,)``, summed training loss of each entity.
         gradient_norm: shape ``(E,)``, norm of each entity's gradient by its own row.
     """
 
-    at: Tensor
-    target: Tensor
-    evidence: Tensor
-    place: Tensor
     whole: Tensor
-    cell: Tensor
-    cell_whole: Tensor
+    without: Tensor
+    with_all: Tensor
     fold: Tensor
     size: Tensor
     pull: Tensor
@@ -80,64 +71,40 @@ class Points(NamedTuple):
     gradient_norm: Tensor
 
     @classmethod
-    def of(cls, views: Views, prior: Prior, metric: Metric) -> Points:
-        """Views of a chunk.
-
-        Without the shared point, which :meth:`joined` gives; the place of its views is -1.
-        """
-        cells, known = len(views.chunk.cell_owner), views.known
-        quadratic = views.losses()
-        target = prior.expect(Quadratic(quadratic.linear[known], quadratic.curvature[known]))
-        place = torch.where(known, known.cumsum(0) - 1, -1)
-        at = metric.points(views.rows)
+    def of(cls, held: Sequence[Views], place: Tensor) -> Cells:
+        """Of several chunks, whose views have their points at ``place`` ``(E, F + 1)``."""
+        size = torch.cat([views.size for views in held])
+        some = size > 0
         return cls(
-            at[known],
-            metric.points(target),
-            views.evidence[known],
-            place,
-            place[cells:],
-            place[:cells],
-            place[cells:][views.chunk.cell_owner],
-            views.chunk.cell_fold,
-            views.chunk.cell_sizes(),
-            metric.pulls(views.left_out_gradients),
-            at[:cells],
-            views.chunk.sum_by_entity(views.training_losses()),
-            views.gradients[cells:].norm(dim=1),
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[Points], unknown: Tensor) -> Points:
-        """All views of several chunks; those of which nothing is known ought to be at ``unknown`` ``(1, D)``."""
-        last = sum(len(part.at) for part in parts)
-        before = 0
-        moved = []
-        for part in parts:
-            places = (part.place, part.whole, part.cell, part.cell_whole)
-            place, whole, cell, cell_whole = (torch.where(p < 0, last, p + before) for p in places)
-            moved.append(part._replace(place=place, whole=whole, cell=cell, cell_whole=cell_whole))
-            before += len(part.at)
-        known = cls(*(torch.cat(values) for values in zip(*moved)))
-        return known._replace(
-            at=torch.cat([known.at, unknown]),
-            target=torch.cat([known.target, unknown]),
-            evidence=torch.cat([known.evidence, known.evidence.new_zeros(1)]),
+            place[:, -1],
+            place[:, :-1][some],
+            place[:, -1:].expand_as(some)[some],
+            some.nonzero()[:, 1],
+            size[some],
+            torch.cat([views.left_out_gradients() for views in held])[some],
+            torch.cat([views.at for views in held])[:, :-1][some],
+            torch.cat([views.chunk.sum_by_entity(views.training_losses()) for views in held]),
+            torch.cat([views.gradient_norms() for views in held]),
         )
 
 
 def nearest(
-    targets: Tensor, points: Tensor, current: Tensor, ahead: Tensor, price: Tensor | None = None
+    rest: Tensor, points: Tensor, present: Tensor, ahead: Tensor | None = None, price: Tensor | None = None
 ) -> Tensor:
-    """Which of ``points`` ``(K, D)`` is nearest to each of ``targets`` ``(V, D)``, shape ``(V,)``.
+    """Which of ``points`` ``(K, D)`` serves each view best in the place of its present one, shape ``(V,)``.
 
     Args:
-        targets: see there.
+        rest: shape ``(V, D)``, how far each view is from where it ought to be.
         points: see there.
-        current: shape ``(V,)``, the present choice.
-        ahead: shape ``(V,)``, by how much half the squared distance has to be less than with that.
+        present: shape ``(V,)``, the present choice.
+        ahead: shape ``(V,)`` or None, by how much half the squared distance has to be less than with that.
         price: shape ``(V, K)`` or None, what is added to half the squared distances.
     """
-    distances = torch.addmm(points.square().sum(dim=1) / 2, targets, points.T, alpha=-1)
+    # Up to a constant of each view, half of |rest + points[present] - points[k]| ** 2.
+    between = points.square().sum(dim=1) / 2 - points @ points.T
+    distances = torch.addmm(between.index_select(0, present), rest, points.T, alpha=-1)
     if price is not None:
         distances += price
-    return distances.scatter_add_(1, current.unsqueeze(1), -ahead.unsqueeze(1)).argmin(dim=1)
+    if ahead is not None:
+        distances.scatter_add_(1, present.unsqueeze(1), -ahead.unsqueeze(1))
+    return distances.argmin(dim=1)

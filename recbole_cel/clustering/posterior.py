@@ -1,14 +1,17 @@
 """Where the row of an entity ought to be, by what its interactions say and by what the rows of others are like.
 
-Empirical Bayes: the rows that entities ought to have are taken to be normally distributed, around a mean and with
-a covariance that are estimated from all entities (by expectation maximisation, Dempster et al. 1977). An entity's
-loss, to second order in its row, is the logarithm of a normal likelihood; so its row is normally distributed in
-turn, with a mean that lies near the mean of all where the entity has hardly any interactions, and where its own
-interactions want it if they are many.
+Empirical Bayes: the rows that entities ought to have are taken to be normally distributed, around a mean and
+with a covariance that are estimated from all entities. That is done by expectation maximisation (Dempster et al.
+1977), accelerated (SQUAREM, Varadhan and Roland 2008), for in directions of which entities say little it takes
+hundreds of steps. An entity's loss, to second order in its row, is the logarithm of a normal likelihood; so its
+row is normally distributed in turn, with a mean that lies near the mean of all where the entity has hardly any
+interactions, and where its own interactions want it if they are many.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,7 +19,10 @@ from torch import Tensor
 
 from .quadratic import Quadratic
 
-ITERATIONS = 20
+# Each of three steps of expectation maximisation.
+CYCLES = 4
+# The longest extrapolation, in steps.
+MAX_EXTRAPOLATION = 20.0
 # Standard deviation of the rows to begin with; where the entities say nothing, it stays.
 FIRST_DEVIATION = 0.3
 # Keeps the covariance from collapsing, as variances.
@@ -38,11 +44,6 @@ class Prior(NamedTuple):
 
     mean: Tensor
     precision: Tensor
-
-    def expect(self, losses: Quadratic) -> Tensor:
-        """Mean of the row ``(G, D)`` of each of G groups of interactions with these losses."""
-        pull = self.precision @ self.mean - losses.linear
-        return torch.cholesky_solve(pull.unsqueeze(2), factor(losses.curvature + self.precision)).squeeze(2)
 
 
 def factor(precisions: Tensor) -> Tensor:
@@ -75,13 +76,58 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
     curvature, linear = losses.curvature.double() / dispersion, losses.linear.double() / dispersion
     width = linear.shape[1]
     eye = torch.eye(width, dtype=torch.float64, device=linear.device)
-    mean, covariance = linear.new_zeros(width), FIRST_DEVIATION**2 * eye
-    for _ in range(ITERATIONS):
+
+    def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         precision = torch.linalg.inv(covariance)
         factors = factor(curvature + precision)
         rows = torch.cholesky_solve((precision @ mean - linear).unsqueeze(2), factors).squeeze(2)
         mean = rows.mean(dim=0)
         centred = rows - mean
         covariance = centred.T @ centred / len(rows) + torch.cholesky_inverse(factors).mean(dim=0) + FLOOR * eye
+        return mean, covariance
+
+    mean, covariance = accelerate(step, linear.new_zeros(width), FIRST_DEVIATION**2 * eye)
     precision = dispersion * torch.linalg.inv(covariance)
     return Prior(mean.to(losses.linear.dtype), precision.to(losses.linear.dtype))
+
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def accelerate(step: Step, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat a ``step`` of expectation maximisation, and extrapolate after every second one.
+
+    Args:
+        step: from mean and covariance to better ones.
+        mean: shape ``(D,)``, to begin with.
+        covariance: shape ``(D, D)``, to begin with. Its logarithm is extrapolated, so it stays one.
+    """
+    width = len(mean)
+    for _ in range(CYCLES):
+        first = step(mean, covariance)
+        second = step(*first)
+        start, one, two = (torch.cat([m, logarithm(c).flatten()]) for m, c in ((mean, covariance), first, second))
+        change = one - start
+        bend = two - one - change
+        far = float(change.norm() / bend.norm().clamp(min=torch.finfo(bend.dtype).tiny))
+        far = min(max(far, 1.0), MAX_EXTRAPOLATION)
+        ahead = start + 2 * far * change + far**2 * bend
+        mean, covariance = step(ahead[:width], exponential(ahead[width:].view(width, width)))
+    return mean, covariance
+
+
+# Far beyond what variances can be, and within what numbers can be.
+MIN_LOGARITHM, MAX_LOGARITHM = -30.0, 30.0
+
+
+def logarithm(covariance: Tensor) -> Tensor:
+    """Logarithm of a positive definite matrix."""
+    variances, directions = torch.linalg.eigh(covariance)
+    logarithms = variances.clamp(min=math.exp(MIN_LOGARITHM)).log()
+    return (directions * logarithms) @ directions.T
+
+
+def exponential(logarithms: Tensor) -> Tensor:
+    """The positive definite matrix that has this logarithm."""
+    values, directions = torch.linalg.eigh((logarithms + logarithms.T) / 2)
+    return (directions * values.clamp(MIN_LOGARITHM, MAX_LOGARITHM).exp()) @ directions.T

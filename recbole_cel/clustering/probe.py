@@ -32,7 +32,7 @@ class Probe(NamedTuple):
 
     def of(self, interactions: Tensor) -> Probe:
         """The part of some interactions, by their positions in this probe."""
-        return Probe(*(values[interactions] for values in self))
+        return Probe(*(values.index_select(0, interactions) for values in self))
 
 
 def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk) -> Probe:

@@ -5,12 +5,14 @@ One forward and one backward pass give it. It is exact for a squared error where
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .grouping import Blocks, Chunk
+from .level import Level
 from .objective import Objective, loss_slope
 from .probe import Probe
 
@@ -30,13 +32,33 @@ class Quadratic(NamedTuple):
     curvature: Tensor
 
     @classmethod
-    def about(cls, rows: Tensor, gradient: Tensor, curvature: Tensor) -> Quadratic:
-        """With this gradient ``(G, D)`` at the groups' ``rows`` ``(G, D)``."""
-        return cls(gradient - torch.einsum("gde,ge->gd", curvature, rows), curvature)
+    def of_entities(cls, objective: Objective, levels: Sequence[Level], chunk: Chunk, seen: Probe) -> Quadratic:
+        """Losses of all interactions of each entity of a chunk, about the row that it has with all.
+
+        Args:
+            objective: the training loss.
+            levels: all levels of the field's embedding.
+            chunk: entities with their interactions.
+            seen: a probe of the chunk.
+        """
+        jacobian = seen.jacobian
+        assigned = [level.assignment.views(chunk.entities) for level in levels]
+        rows = torch.stack([level.rows[level.column[views]] for level, views in zip(levels, assigned)]).sum(dim=0)
+        reach = Reach.of([level.rows for level in levels])
+        trained, whole = rows[chunk.owner, chunk.fold], rows[:, -1]
+        slopes = loss_slope(
+            objective, seen.outputs + (jacobian * (whole[chunk.owner] - trained)).sum(dim=1), seen.targets
+        )
+        centre = seen.outputs + (jacobian * (reach.centre - trained)).sum(dim=1)
+        bend = bends(objective, centre, reach.distance(jacobian), seen.targets).unsqueeze(1)
+        blocks = Blocks(chunk.owner, len(whole))
+        curvature = blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))
+        gradient = chunk.sum_by_entity(slopes.unsqueeze(1) * jacobian)
+        return cls(gradient - torch.einsum("gde,ge->gd", curvature, whole), curvature)
 
 
 class Reach(NamedTuple):
-    """Where the rows that entities may have lie.
+    """Where the rows that entities would have with any cluster in each level lie.
 
     Attributes:
         centre: shape ``(D,)``, their mean.
@@ -46,25 +68,27 @@ class Reach(NamedTuple):
     centre: Tensor
     spread: Tensor
 
+    @classmethod
+    def of(cls, levels: Sequence[Tensor]) -> Reach:
+        """Of levels with these rows ``(K, D)``."""
+        means = [rows.mean(dim=0) for rows in levels]
+        centred = [rows - mean for rows, mean in zip(levels, means)]
+        spread = torch.stack([rows.T @ rows / len(rows) for rows in centred]).sum(dim=0)
+        return cls(torch.stack(means).sum(dim=0), spread)
 
-def curvatures(objective: Objective, chunk: Chunk, seen: Probe, rows: Tensor, reach: Reach) -> Tensor:
-    """Second derivatives of the losses of the chunk's cells by the row, shape ``(C, D, D)``.
+    def distance(self, jacobian: Tensor) -> Tensor:
+        """How far outputs ``(...)`` with derivatives ``(..., D)`` by the row reach from the centre."""
+        variance = ((jacobian @ self.spread) * jacobian).sum(dim=-1)
+        return variance.clamp(min=MIN_REACH**2).sqrt()
 
-    They are means as far as the rows reach. At a single point they would mislead: a logistic loss is nearly flat
-    where the output is right, and rises elsewhere; and what a row was chosen by would leak into them.
 
-    Args:
-        objective: the training loss.
-        chunk: entities with their interactions.
-        seen: a probe of the chunk.
-        rows: shape ``(C, D)``, the row that each cell's interactions have.
-        reach: of the rows that entities may have.
+def bends(objective: Objective, centre: Tensor, distance: Tensor, targets: Tensor) -> Tensor:
+    """Second derivatives of losses by the outputs, as means over a ``distance`` about outputs in the ``centre``.
+
+    All are of one shape. At a single point they would mislead: a logistic loss is nearly flat where the output is
+    right, and rises elsewhere; and what a row was chosen by would leak into them.
     """
-    jacobian = seen.jacobian
-    centre = seen.outputs + (jacobian * (reach.centre - rows)[chunk.cell]).sum(dim=1)
-    distance = ((jacobian @ reach.spread) * jacobian).sum(dim=1).clamp(min=MIN_REACH**2).sqrt()
-    above, below = (loss_slope(objective, centre + step, seen.targets) for step in (distance, -distance))
+    ends = torch.stack([centre + distance, centre - distance])
+    above, below = loss_slope(objective, ends, targets.expand_as(ends))
     # A loss that is not convex has no least value to go to where it is bent down.
-    bend = ((above - below) / (2 * distance)).clamp(min=0).unsqueeze(1)
-    blocks = Blocks(chunk.cell, len(rows))
-    return blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))
+    return ((above - below) / (2 * distance)).clamp(min=0)

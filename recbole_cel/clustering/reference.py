@@ -19,9 +19,9 @@ from ..embedding.clustered import ClusteredEmbedding
 from .choosing import SWEEPS
 from .gpca import RELATIVE_VARIANCE
 from .growth import ROUNDS
+from .metric import Metric
 from .objective import Objective, loss_curvature, loss_slope
-from .points import MIN_CURVATURE
-from .posterior import FIRST_DEVIATION, FLOOR, ITERATIONS
+from .posterior import FIRST_DEVIATION, FLOOR, Prior, accelerate
 from .probe import shared_rows
 from .quadratic import MIN_REACH
 from .reassignment import ROUNDING, SCREENING
@@ -283,8 +283,8 @@ def reference_prior(
     """Mean and precision of what the rows of entities ought to be, entity by entity."""
     width = len(rows[0])
     eye = torch.eye(width, dtype=torch.float64)
-    mean, covariance = torch.zeros(width, dtype=torch.float64), FIRST_DEVIATION**2 * eye
-    for _ in range(ITERATIONS):
+
+    def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         expected, spread = [], []
         for gradient, curvature, row in zip(gradients, curvatures, rows):
             spread.append((curvature / dispersion + covariance.inverse()).inverse())
@@ -292,7 +292,9 @@ def reference_prior(
             expected.append(spread[-1] @ pull)
         mean = torch.stack(expected).mean(dim=0)
         outer = [torch.outer(row - mean, row - mean) for row in expected]
-        covariance = torch.stack(outer).mean(dim=0) + torch.stack(spread).mean(dim=0) + FLOOR * eye
+        return mean, torch.stack(outer).mean(dim=0) + torch.stack(spread).mean(dim=0) + FLOOR * eye
+
+    mean, covariance = accelerate(step, torch.zeros(width, dtype=torch.float64), FIRST_DEVIATION**2 * eye)
     return mean, dispersion * covariance.inverse()
 
 
@@ -335,8 +337,7 @@ def reference_reassign_cross_fitted(
     mean, precision = reference_prior(
         [one.gradient(-1) for one in wholes], curvatures, [one.row(-1).double() for one in wholes], squares / bends
     )
-    metric = torch.stack(curvatures).sum(dim=0) / len(entity_of)
-    factor = torch.linalg.cholesky(metric + MIN_CURVATURE * metric.diagonal().mean() * torch.eye(len(metric)))
+    metric = Metric.of(torch.stack(curvatures).sum(dim=0) / len(entity_of), Prior(mean, precision))
 
     views: dict[tuple[int, int], View] = {}
     for entity, one in expansions.items():
@@ -348,19 +349,19 @@ def reference_reassign_cross_fitted(
             row, curvature = one.row(left_out).double(), one.curvature(left_out)
             pull = curvature @ row - one.gradient(left_out) + precision @ mean
             target = torch.linalg.solve(curvature + precision, pull)
-            views[entity, fold] = View(int(inside.sum()), row @ factor, target @ factor)
+            views[entity, fold] = View(int(inside.sum()), metric.points(row), metric.points(target))
             if left_out >= 0:
                 views[entity, fold].left_out = int((~inside).sum())
-                views[entity, fold].pull = torch.linalg.solve(factor, one.left_out_gradient(left_out))
-                views[entity, fold].origin = row @ factor
+                views[entity, fold].pull = metric.pulls(one.left_out_gradient(left_out))
+                views[entity, fold].origin = metric.points(row)
     assignments = [tables[0].assignment for tables in levels]
 
     # All entities without interactions are as this one, which has no view with all.
     idle = (assignments[0].num_entities, folds + 1)
-    views[idle] = View(0, mean, mean @ factor)
+    views[idle] = View(0, mean, metric.points(mean))
 
     alive = [[k for k in range(a.max_clusters) if a.members[k] > 0] for a in assignments]
-    points = [[shared_rows(tables)[k].double() @ factor for k in ids] for tables, ids in zip(levels, alive)]
+    points = [[metric.points(shared_rows(tables)[k].double()) for k in ids] for tables, ids in zip(levels, alive)]
     price = []
     for assignment, ids in zip(assignments, alive):
         shares = [(int(assignment.members[k]) + 1) / (assignment.num_entities + len(ids)) for k in ids]
@@ -416,7 +417,7 @@ def reference_reassign_cross_fitted(
                 followed = fold if (entity, fold) in views else folds
                 view = (entity, followed) if entity in expansions else idle
                 told[entity, fold] = alive[level][choice[view, level]]
-        rows = torch.linalg.solve(factor.T, torch.stack(points[level]).T).T.float()
+        rows = metric.rows(torch.stack(points[level])).float()
         with torch.no_grad():
             for table, part in zip(tables, rows.split([table.embedding_dim for table in tables], dim=1)):
                 table.weight[alive[level]] = part

@@ -1,109 +1,165 @@
 """The views of an entity: its interactions without those of each fold, and all (see ``embedding/folds.py``).
 
 A view has an assignment of its own, made by its interactions; the loss of these is known to second order in the
-row that the view is given (see ``quadratic.py``).
+point that the view is given (see ``metric.py``). The interactions of one entity in one fold are a *cell*.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .grouping import Blocks, Chunk
 from .level import Level
-from .objective import Objective, loss_slope
+from .metric import Metric
+from .objective import Objective, check_gradients, loss_slope
 from .probe import Probe
-from .quadratic import Quadratic, Reach, curvatures
+from .quadratic import Reach, bends
+
+# Conjugate gradients end when the square of what is left is this share of what it was, and after so many steps.
+TOLERANCE = 1e-4
+MAX_STEPS = 10
+
+
+class Start(NamedTuple):
+    """The levels of a field's embedding as an event finds them, as points.
+
+    Attributes:
+        levels: all levels.
+        points: of each level, shape ``(K, D)``.
+        reach: of the points that entities may have.
+    """
+
+    levels: Sequence[Level]
+    points: Sequence[Tensor]
+    reach: Reach
+
+    @classmethod
+    def of(cls, levels: Sequence[Level], metric: Metric) -> Start:
+        """Of these levels."""
+        points = [metric.points(level.rows) for level in levels]
+        return cls(levels, points, Reach.of(points))
 
 
 class Views:
-    """The views of a chunk's entities, with their losses to second order in the row.
+    """The views of a chunk's entities: without each of F folds, and last with all.
 
-    There is a view for each cell of the chunk, which is what is assigned without that cell's interactions, and
-    after these a view for each entity, which is what is assigned with all. No interaction is trained with what is
-    assigned without a fold where the entity has none; that follows the view with all.
+    No interaction is trained with what is assigned without a fold where the entity has none; that follows the view
+    with all.
 
     Args:
         objective: the training loss.
-        levels: all levels of the field's embedding, as they are now.
+        start: the levels of the field's embedding, as they are now.
+        metric: where rows are as points.
         chunk: entities with their interactions.
         seen: a probe of the chunk.
 
     Attributes:
         chunk: the same.
-        seen: the same.
-        owner: shape ``(V,)``, position of each view's entity in the chunk.
-        fold: shape ``(V,)``, the fold that each view leaves out, F where it leaves out none.
-        evidence: shape ``(V,)``, number of interactions in the view.
-        known: shape ``(V,)``, bool, whether there are any.
-        rows: shape ``(V, D)``, the rows that the views have at first.
-        gradients: shape ``(V, D)``, of the views' losses by these.
-        left_out_gradients: shape ``(C, D)``, of the losses of the cells, which the first C views leave out.
+        outputs: shape ``(B,)``, of the probe.
+        targets: shape ``(B,)``, of the probe.
+        choice: for each level, the position of each view's cluster among the level's, shape ``(E, F + 1)``.
+        at: shape ``(E, F + 1, D)``, the points that the views have at first.
+        size: shape ``(E, F)``, interactions of each cell.
+        evidence: shape ``(E, F + 1)``, interactions of each view.
+        exists: shape ``(E, F + 1)``, bool, whether the view leaves anything out, or is the one with all.
+        gradient: shape ``(E, F + 1, D)``, of the views' losses by the points that they have at first.
+
+    Raises:
+        ValueError: if a gradient is not finite, as when training diverges.
     """
 
-    def __init__(self, objective: Objective, levels: Sequence[Level], chunk: Chunk, seen: Probe) -> None:
+    def __init__(self, objective: Objective, start: Start, metric: Metric, chunk: Chunk, seen: Probe) -> None:
+        self.chunk, self.outputs, self.targets = chunk, seen.outputs, seen.targets
         self._objective = objective
-        self.seen = seen
-        self.chunk = chunk
-        everyone = torch.arange(len(chunk.entities), device=chunk.owner.device)
-        sizes = chunk.cell_sizes()
-        counts = torch.bincount(chunk.owner, minlength=len(everyone))
-        self.owner = torch.cat([chunk.cell_owner, everyone])
-        self.fold = torch.cat([chunk.cell_fold, torch.full_like(everyone, chunk.num_folds)])
-        self.evidence = torch.cat([counts[chunk.cell_owner] - sizes, counts])
-        self.known = self.evidence > 0
-        self.rows = torch.stack([level.rows[level.column[self.assigned(level)]] for level in levels]).sum(dim=0)
-        self._reach = reach_of(levels)
-        self.left_out_gradients, self.gradients = self._find_gradients()
+        self._metric = metric
+        entities, folds = len(chunk.entities), chunk.num_folds
+        cells = chunk.owner * folds + chunk.fold
+        self.size = torch.bincount(cells, minlength=entities * folds).view(entities, folds)
+        count = self.size.sum(dim=1, keepdim=True)
+        self.evidence = torch.cat([count - self.size, count], dim=1)
+        self.exists = torch.cat([self.size > 0, count >= 0], dim=1)
+        self.choice = [level.column[level.assignment.views(chunk.entities)] for level in start.levels]
+        self.at = sum_of(start.points, self.choice)
 
-    def losses(self) -> Quadratic:
-        """Losses of the views' interactions as functions of the row."""
-        chunk, trained = self.chunk, self.rows[: len(self.left_out_gradients)]
-        cells = curvatures(self._objective, chunk, self.seen, trained, self._reach)
-        by_entity = cells.new_zeros((len(chunk.entities), *cells.shape[1:]))
-        by_entity.index_add_(0, chunk.cell_owner, cells)
-        views = torch.cat([by_entity[chunk.cell_owner] - cells, by_entity])
-        return Quadratic.about(self.rows, self.gradients, views)
+        # Interactions by blocks, each of one entity.
+        self._blocks = blocks = Blocks(chunk.owner, entities)
+        self._derivative = blocks.pad(metric.pulls(seen.jacobian))
+        self._fold = blocks.pad(chunk.fold.unsqueeze(1))
+        outputs, targets = (blocks.pad(values.unsqueeze(1)) for values in (seen.outputs, seen.targets))
+        left_out = self._fold == torch.arange(folds + 1, device=chunk.fold.device)
+        shares = self._shares(self.at)
+        without = outputs - shares.gather(2, self._fold)
+        self._slopes = loss_slope(objective, without + shares, targets.expand_as(shares))
+        self.gradient = blocks.sum_products(self._slopes.masked_fill(left_out, 0.0), self._derivative)
+        check_gradients(self.gradient)
+        centre = without + (self._derivative @ start.reach.centre).unsqueeze(2)
+        bend = bends(objective, centre, start.reach.distance(self._derivative).unsqueeze(2), targets)
+        self._weight = bend.expand_as(shares).masked_fill(left_out, 0.0)
+
+    @property
+    def num_numbers(self) -> int:
+        """How many numbers are held of the views, while places are chosen for them."""
+        of_interactions = self._derivative.numel() + 2 * self._slopes.numel()
+        return of_interactions + 6 * self.at.numel()
+
+    def expected(self) -> Tensor:
+        """Where the views ought to be by their interactions and by the prior, shape ``(E, F + 1, D)``.
+
+        The least loss, to second order about where they are, plus the prior's: found by conjugate gradients, which
+        need products with the curvature only. The mean curvature, which is one, guides them.
+        """
+        prior = self._metric.precision
+        pull = prior * (self._metric.mean - self.at) - self.gradient
+        guide = self.evidence.unsqueeze(2) + prior
+        direction = pull / guide
+        steps, agreement = torch.zeros_like(pull), (pull * direction).sum(dim=2, keepdim=True)
+        tiny, enough = torch.finfo(pull.dtype).tiny, TOLERANCE * float(agreement.sum())
+        for _ in range(MAX_STEPS):
+            change = self._weight * self._shares(direction)
+            product = self._blocks.sum_products(change, self._derivative) + prior * direction
+            length = agreement / (direction * product).sum(dim=2, keepdim=True).clamp(min=tiny)
+            steps += length * direction
+            pull = pull - length * product
+            guided, before = pull / guide, agreement
+            agreement = (pull * guided).sum(dim=2, keepdim=True)
+            if float(agreement.sum()) <= enough:
+                break
+            direction = guided + agreement / before.clamp(min=tiny) * direction
+        return self.at + steps
+
+    def left_out_gradients(self) -> Tensor:
+        """Gradients of the cells' losses by the points that the views without them have at first.
+
+        Shape ``(E, F, D)``.
+        """
+        inside = self._fold == torch.arange(self.chunk.num_folds, device=self._fold.device)
+        return self._blocks.sum_products(self._slopes[..., :-1] * inside, self._derivative)
+
+    def gradient_norms(self) -> Tensor:
+        """Norm of the gradient of each entity's loss by its own row, shape ``(E,)``."""
+        return self._metric.gradients(self.gradient[:, -1]).norm(dim=1)
 
     def training_losses(self) -> Tensor:
         """Loss of each interaction, shape ``(B,)``."""
-        return self._objective.loss(self.seen.outputs, self.seen.targets)
+        return self._objective.loss(self.outputs, self.targets)
 
-    def assigned(self, level: Level) -> Tensor:
-        """Cluster of each view, shape ``(V,)``."""
-        return level.assignment.views(self.chunk.entities)[self.owner, self.fold]
+    def changes(self, steps: Tensor) -> Tensor:
+        """What outputs change by ``(B,)``, to first order, where views have taken ``steps`` ``(E, F + 1, D)``."""
+        own = self._blocks.group.unsqueeze(1) * steps.shape[1] + self._fold.squeeze(2)
+        taken = steps.flatten(0, 1).index_select(0, own.flatten()).view_as(self._derivative)
+        return self._blocks.unpad((self._derivative * taken).sum(dim=2, keepdim=True)).squeeze(1)
 
-    def moved_outputs(self, steps: Tensor) -> Tensor:
-        """Outputs ``(B,)``, to first order, where the row of each view has taken a step ``(V, D)``."""
-        return self.seen.outputs + (self.seen.jacobian * steps[self.chunk.cell]).sum(dim=1)
-
-    def _find_gradients(self) -> tuple[Tensor, Tensor]:
-        """Gradients by the row of the losses of the cells, shape ``(C, D)``, and of the views, ``(V, D)``."""
-        chunk, fold = self.chunk, self.chunk.cell_fold[self.chunk.cell].unsqueeze(1)
-        blocks = Blocks(chunk.owner, len(chunk.entities))
-        jacobian, rows = blocks.pad(self.seen.jacobian), dense(chunk, self.rows)[blocks.group]
-        shares = blocks.unpad(torch.bmm(jacobian, rows.transpose(1, 2)))
-        outputs = self.seen.outputs.unsqueeze(1) + shares - shares.gather(1, fold)
-        slopes = loss_slope(self._objective, outputs, self.seen.targets.unsqueeze(1).expand_as(outputs))
-        outside = blocks.pad(slopes.scatter(1, fold, 0.0))
-        of_views = blocks.sum_products(outside, jacobian)
-        of_cells = chunk.sum_by_cell(slopes.gather(1, fold) * self.seen.jacobian)
-        return of_cells, of_views[self.owner, self.fold]
+    def _shares(self, points: Tensor) -> Tensor:
+        """What points ``(E, F + 1, D)`` add to outputs, by block, shape ``(n, length, F + 1)``."""
+        of_blocks = points.index_select(0, self._blocks.group)
+        return torch.bmm(self._derivative, of_blocks.transpose(1, 2))
 
 
-def dense(chunk: Chunk, values: Tensor) -> Tensor:
-    """What a chunk's views ``(V, ...)`` are given, by entity and left-out fold, shape ``(E, F + 1, ...)``."""
-    cells = len(chunk.cell_owner)
-    every = values[cells:].unsqueeze(1).repeat(1, chunk.num_folds + 1, *[1] * (values.dim() - 1))
-    every[chunk.cell_owner, chunk.cell_fold] = values[:cells]
-    return every
-
-
-def reach_of(levels: Sequence[Level]) -> Reach:
-    """Of the rows that entities would have with any cluster in each level."""
-    means = [level.rows.mean(dim=0) for level in levels]
-    centred = [level.rows - mean for level, mean in zip(levels, means)]
-    spread = torch.stack([rows.T @ rows / len(rows) for rows in centred]).sum(dim=0)
-    return Reach(torch.stack(means).sum(dim=0), spread)
+def sum_of(points: Sequence[Tensor], choices: Sequence[Tensor]) -> Tensor:
+    """Sum of the points ``(K, D)`` that are chosen ``(...)`` in each level, shape ``(..., D)``."""
+    chosen = (of_level.index_select(0, choice.flatten()) for of_level, choice in zip(points, choices))
+    return torch.stack(list(chosen)).sum(dim=0).view(*choices[0].shape, points[0].shape[1])

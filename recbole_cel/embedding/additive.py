@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -40,18 +41,29 @@ class AdditiveEmbedding(nn.Module):
 
     def forward(self, entities: Tensor) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
-        levels = levels_of(self)
-        plain = [level for level in levels if level.is_plain]
-        rows: Tensor | None = None
-        if plain:
-            clusters = clusters_of([level.assignment for level in plain], entities)
-            rows = _SumOfRows.apply(clusters, *(level.weight for level in plain))
-            rows = rows.view(*entities.shape, self.embedding_dim)
-        for level in levels:
-            if not level.is_plain:
-                rows = level(entities) if rows is None else rows + level(entities)
-        assert rows is not None
-        return rows
+        return look_up([self], [entities]).view(*entities.shape, self.embedding_dim)
+
+
+def look_up(tables: Sequence[AdditiveEmbedding], entities: Sequence[Tensor]) -> Tensor:
+    """What each of n tables of one width d holds for its ``entities`` ``(*)``, B in all, shape ``(B, n, d)``."""
+    every = [levels_of(table) for table in tables]
+    plain = [[level for level in levels if level.is_plain] for levels in every]
+    clusters, weights = list[Tensor](), list[Tensor]()
+    for levels, ids in zip(plain, entities):
+        if levels:
+            clusters += clusters_of([level.assignment for level in levels], ids)
+            weights += [level.weight for level in levels]
+    rows: Tensor = every[0][0].weight.new_zeros(())
+    if weights:
+        rows = _SumsOfRows.apply(list(map(len, plain)), clusters, *weights)
+    if len(weights) < sum(map(len, every)):
+        zero = rows.new_zeros(entities[0].numel(), tables[0].embedding_dim)
+        others = [
+            sum((level(ids).view_as(zero) for level in levels if not level.is_plain), start=zero)
+            for levels, ids in zip(every, entities)
+        ]
+        rows = rows + torch.stack(others, dim=1)
+    return rows
 
 
 def levels_of(table: ClusteredEmbedding | AdditiveEmbedding) -> list[ClusteredEmbedding]:
@@ -61,23 +73,44 @@ def levels_of(table: ClusteredEmbedding | AdditiveEmbedding) -> list[ClusteredEm
     return [level for level in table.levels if isinstance(level, ClusteredEmbedding)]
 
 
-class _SumOfRows(torch.autograd.Function):
-    """Sum of one row of each of L tables: several times faster than L selections, above all backward."""
+@cache
+def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where tables of these sizes start if one follows the other, shape ``(L,)``."""
+    return torch.tensor([0, *sizes[:-1]], device=device).cumsum(0)
+
+
+class _SumsOfRows(torch.autograd.Function):
+    """Sums of one row of each of some tables: several times faster than selections, above all backward."""
 
     @staticmethod
-    def forward(ctx: Any, clusters: Tensor, *tables: Tensor) -> Tensor:
-        """From clusters ``(B, L)`` and L tables ``(K_l, d)``, shape ``(B, d)``."""
-        sizes = [len(table) for table in tables]
-        ctx.save_for_backward(clusters)
-        ctx.sizes = sizes
-        starts = torch.tensor([0, *sizes[:-1]], device=clusters.device).cumsum(0)
-        return F.embedding_bag(clusters + starts, torch.cat(tables), mode="sum")
+    def forward(ctx: Any, counts: list[int], clusters: list[Tensor], *weights: Tensor) -> Tensor:
+        """For each of n sums over so many tables ``(K_l, d)``, shape ``(B, n, d)``.
+
+        Clusters are of shape ``(B,)`` for each table.
+        """
+        ctx.save_for_backward(torch.stack(clusters).long())
+        ctx.counts, ctx.sizes = counts, tuple(map(len, weights))
+        rows = torch.stack(clusters, dim=1) + _starts(ctx.sizes, clusters[0].device)
+        each = torch.arange(0, rows.numel(), rows.shape[1], device=rows.device)
+        bags = (each.unsqueeze(1) + _starts(tuple(counts), rows.device)).flatten()
+        summed = F.embedding_bag(rows.flatten(), torch.cat(weights), bags, mode="sum")
+        return summed.view(len(rows), len(counts), summed.shape[1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (clusters,) = ctx.saved_tensors
-        totals = gradient.new_zeros(sum(ctx.sizes), gradient.shape[1]).split(ctx.sizes)
-        for total, chosen in zip(totals, clusters.T):
-            total.index_add_(0, chosen, gradient)
-        return (None, *totals)
+        of_sums = [of_sum.contiguous() for of_sum in gradient.unbind(dim=1)]
+        of_levels = [of_sum for of_sum, count in zip(of_sums, ctx.counts) for _ in range(count)]
+        if gradient.shape[2] == 1:
+            # One addition of numbers is faster than many of rows.
+            chosen = clusters + _starts(ctx.sizes, clusters.device).unsqueeze(1)
+            total = gradient.new_zeros(sum(ctx.sizes)).index_add_(
+                0, chosen.flatten(), torch.cat(of_levels).squeeze(1)
+            )
+            return (None, None, *total.unsqueeze(1).split(ctx.sizes))
+        totals = (
+            gradient.new_zeros(size, gradient.shape[2]).index_add_(0, chosen, of_level)
+            for size, chosen, of_level in zip(ctx.sizes, clusters, of_levels)
+        )
+        return (None, None, *totals)

@@ -21,6 +21,16 @@ def smallest_integer_type(num_values: int) -> torch.dtype:
     return torch.int32
 
 
+class LeftOut:
+    """What lookups leave out at present; outside of the module's attributes, which take long to set.
+
+    Attributes:
+        folds: fold of each row of what is looked up, shape ``(B,)``, or None for none.
+    """
+
+    folds: Tensor | None = None
+
+
 class ClusterAssignment(nn.Module):
     """The cluster of every entity of one field; several tables may share one assignment.
 
@@ -32,6 +42,7 @@ class ClusterAssignment(nn.Module):
 
     Attributes:
         clusters: buffer of shape ``(N,)`` in the smallest integer type that holds K values.
+        left_out: the folds that lookups leave out.
         held_out: buffer of shape ``(F, N)`` of the same type, what was assigned without each fold; it names
             clusters with members only. With one fold, of shape ``(0, N)``.
         members: buffer of shape ``(K,)``, int64, the number of entities in each cluster. Derived from
@@ -63,7 +74,7 @@ class ClusterAssignment(nn.Module):
         cycles = -(-num_entities // initial_clusters)
         self.register_buffer("clusters", cycle.repeat(cycles)[:num_entities].clone())
         self.register_buffer("held_out", self.clusters.repeat(folds if folds > 1 else 0, 1))
-        self._folds: Tensor | None = None
+        self.left_out = LeftOut()
         self.register_buffer("members", torch.zeros(max_clusters, dtype=torch.int64), persistent=False)
         self._count_members()
 
@@ -114,22 +125,23 @@ class ClusterAssignment(nn.Module):
     @contextmanager
     def without(self, folds: Tensor) -> Iterator[None]:
         """Within the block, row ``b`` of what is looked up is what was assigned without fold ``folds[b]``."""
-        self._folds = folds
+        self.left_out.folds = folds
         try:
             yield
         finally:
-            self._folds = None
+            self.left_out.folds = None
 
     def _positions(self, entities: Tensor) -> Tensor:
         """Where the clusters of ``entities`` ``(*)`` are in the flat buffer, shape ``(n,)``."""
-        if self._folds is None:
+        folds = self.left_out.folds
+        if folds is None:
             return entities.flatten().long()
-        folds = self._folds.view(-1, *[1] * (entities.dim() - 1))
-        return (folds * self.num_entities + entities.long()).flatten()
+        return (folds.view(-1, *[1] * (entities.dim() - 1)) * self.num_entities + entities).flatten()
 
     def _select(self, positions: Tensor) -> Tensor:
         # Selection by one flat index is several times faster than indexing.
-        return (self.clusters if self._folds is None else self.held_out.view(-1)).index_select(0, positions)
+        buffer = self.clusters if self.left_out.folds is None else self.held_out.view(-1)
+        return buffer.index_select(0, positions)
 
     def _put(self, entities: Tensor, clusters: Tensor) -> None:
         clusters = clusters.to(self.clusters.dtype)
@@ -174,10 +186,10 @@ class ClusterAssignment(nn.Module):
         self.members.copy_(total)
 
 
-def clusters_of(assignments: Sequence[ClusterAssignment], entities: Tensor) -> Tensor:
-    """Clusters of ``entities`` ``(*)``, n in all, in each of L assignments, int64 of shape ``(n, L)``."""
-    first = assignments[0]
-    if any(assignment._folds is not first._folds for assignment in assignments):
-        return torch.stack([assignment(entities).flatten() for assignment in assignments], dim=1)
-    positions = first._positions(entities)
-    return torch.stack([assignment._select(positions) for assignment in assignments], dim=1).long()
+def clusters_of(assignments: Sequence[ClusterAssignment], entities: Tensor) -> list[Tensor]:
+    """Clusters of ``entities`` ``(*)``, B in all, in each of some assignments, integers of shape ``(B,)``."""
+    folds = assignments[0].left_out.folds
+    if any(assignment.left_out.folds is not folds for assignment in assignments):
+        return [assignment(entities).flatten() for assignment in assignments]
+    positions = assignments[0]._positions(entities)
+    return [assignment._select(positions) for assignment in assignments]

@@ -8,6 +8,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from ..embedding.additive import AdditiveEmbedding, look_up
+
 
 class TokenTable(nn.Module):
     """Takes the place of RecBole's ``FMEmbedding``, which stacks all token fields in one ``nn.Embedding``.
@@ -47,7 +49,12 @@ class TokenTable(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings ``(B, F, d)`` of ``ids`` ``(B, F)``."""
-        parts = [table(ids[:, c]).unsqueeze(1) for c, table in zip(self._own_columns, self.own.values())]
+        columns, tables = [ids[:, c] for c in self._own_columns], list(self.own.values())
+        additive = [table for table in tables if isinstance(table, AdditiveEmbedding)]
+        if len(additive) == len(tables):
+            parts = [look_up(additive, columns)]
+        else:
+            parts = [table(column).unsqueeze(1) for column, table in zip(columns, tables)]
         if self.stacked is not None:
             parts.append(self.stacked(ids[:, self._stacked_columns] + self._offsets))
         rows = torch.cat(parts, dim=1)

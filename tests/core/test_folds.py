@@ -10,15 +10,18 @@ from recbole_cel.clustering import (
     SettingError,
     cross_fitting,
     squared_error,
+    views,
 )
 from recbole_cel.clustering.cross_fitting import reassign_cross_fitted
 from recbole_cel.clustering.grouping import InteractionsByEntity
 from recbole_cel.clustering.level import Level
-from recbole_cel.clustering.points import Metric, Points
+from recbole_cel.clustering.metric import Metric
+from recbole_cel.clustering.points import Cells, Points
 from recbole_cel.clustering.posterior import Prior
 from recbole_cel.clustering.probe import probe_chunk
-from recbole_cel.clustering.reference import reference_reassign_cross_fitted
-from recbole_cel.clustering.views import Views
+from recbole_cel.clustering.quadratic import Quadratic
+from recbole_cel.clustering.reference import Expansion, reference_reassign_cross_fitted
+from recbole_cel.clustering.views import Start, Views
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
 
 
@@ -44,6 +47,13 @@ def twins(seed, levels=1, **options):
             problem.model.user_bias = AdditiveEmbedding([problem.model.user_bias, more[1]])
         scatter(problem, seed)
     return pair
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Find where views ought to be as exactly as the reference does."""
+    monkeypatch.setattr(views, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(views, "MAX_STEPS", 30)
 
 
 def all_views(problem):
@@ -111,6 +121,7 @@ def same_rows(pair):
     return torch.allclose(*rows, atol=2e-3)
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("levels", [1, 2])
 @pytest.mark.parametrize(("gain", "prior"), [(0.0, 0.4), (0.3, 0.0)])
 def test_reassignment_with_folds_equals_the_reference(gain, prior, levels):
@@ -130,6 +141,7 @@ def test_reassignment_with_folds_equals_the_reference(gain, prior, levels):
     assert compared > 0
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize(
     "settings",
     [{}, {"split_gain": 0.0}, {"split_threshold": "data_median", "split_gain": 0.3}, {"split_count": 2}],
@@ -158,7 +170,7 @@ def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
     found = []
     for held in (cross_fitting.MAX_HELD, 1):
         monkeypatch.setattr(cross_fitting, "MAX_HELD", held)
-        monkeypatch.setattr(cross_fitting, "MAX_NUMBERS", 1 << 9)
+        monkeypatch.setattr(cross_fitting, "MAX_NUMBERS", 1 << 11)
         problem = twins(1, 2, start=3)[0]
         run, seen = problem.objective.outputs, []
         problem.objective.outputs = lambda rows, run=run, seen=seen: (seen.append(len(rows)), run(rows))[1]
@@ -182,17 +194,57 @@ def test_a_label_has_no_say_in_its_own_fold():
     at = [Level(tables) for tables in problem.levels]
     (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
     fold, width = problem.objective.folds(3), at[0].rows.shape[1]
-    prior, metric = Prior(torch.zeros(width), torch.eye(width)), Metric(torch.eye(width))
+    metric = Metric.of(torch.eye(width), Prior(torch.zeros(width), torch.eye(width)))
+    start = Start.of(at, metric)
     targets = []
     for _ in range(2):
-        views = Views(problem.objective, at, chunk, probe_chunk(problem.objective, problem.tables, chunk, 400))
-        points = Points.joined([Points.of(views, prior, metric)], torch.zeros(1, width))
-        assert torch.equal(points.place, torch.cat([points.cell, points.whole]))
-        targets.append(points.target[points.place])
+        seen = probe_chunk(problem.objective, problem.tables, chunk, 400)
+        targets.append(Views(problem.objective, start, metric, chunk, seen).expected())
         problem.labels[fold == 1] = 1 - problem.labels[fold == 1]
-    same = (targets[0] - targets[1]).abs().amax(dim=1) < 1e-5
-    assert same[views.fold == 1].all()
-    assert (~same[views.fold != 1]).float().mean() > 0.8
+    same = (targets[0] - targets[1]).abs().amax(dim=2) < 1e-5
+    assert same[:, 1].all()
+    assert (~same[:, [0, 2, 3]]).float().mean() > 0.8
+
+
+@pytest.mark.parametrize(("tolerance", "error"), [(1e-12, 1e-4), (views.TOLERANCE, 0.03)])
+def test_views_ought_to_be_where_the_reference_says(tolerance, error, monkeypatch):
+    monkeypatch.setattr(views, "TOLERANCE", tolerance)
+    problem = twins(1, 2, start=5)[0]
+    few_known(problem)
+    generator = torch.Generator().manual_seed(0)
+    at = [Level(tables) for tables in problem.levels]
+    width = at[0].rows.shape[1]
+    factor = torch.randn(width, width, generator=generator)
+    prior = Prior(torch.randn(width, generator=generator), factor @ factor.T + torch.eye(width))
+    metric = Metric.of(0.2 * torch.eye(width), prior)
+    (chunk,) = problem.index.chunks(torch.arange(38), 400)
+    seen = probe_chunk(problem.objective, problem.tables, chunk, 100)
+    found = Views(problem.objective, Start.of(at, metric), metric, chunk, seen)
+    rows, moved = metric.rows(found.expected()), []
+    places = Points.of([found], found.exists & (found.evidence > 0), metric.mean).place
+    cells = Cells.of([found], places)
+    left_out = metric.gradients(cells.pull)
+    cell = 0
+    for entity in range(38):
+        one = Expansion(problem.objective, problem.levels, problem.users, entity)
+        for view in range(4):
+            leaves_out = view if view < 3 else -1
+            if view < 3 and one.inside(view).all():
+                assert not found.exists[entity, view] and places[entity, view] == places[entity, 3]
+                continue
+            curvature, row = one.curvature(leaves_out), one.row(leaves_out).double()
+            pull = prior.precision.double() @ (prior.mean - row) - one.gradient(leaves_out)
+            step = torch.linalg.solve(curvature + prior.precision, pull)
+            moved.append(((rows[entity, view] - row) - step).norm() / step.norm())
+            assert found.evidence[entity, view] == one.inside(leaves_out).sum()
+            assert torch.allclose(metric.rows(found.at[entity, view]), row.float(), atol=1e-4)
+            if view < 3:
+                expected = one.left_out_gradient(view).float()
+                assert torch.allclose(left_out[cell], expected, atol=1e-3)
+                assert cells.size[cell] == (~one.inside(view)).sum() and cells.fold[cell] == view
+                cell += 1
+    assert cell == len(cells.size)
+    assert torch.stack(moved).mean() < error
 
 
 def test_labels_that_mean_nothing_are_not_learned():
@@ -257,30 +309,26 @@ def test_reassignment_without_any_interaction_moves_nothing():
     assert torch.equal(all_views(problem), before)
 
 
-def test_losses_of_views_are_exact_for_a_squared_error():
+def test_losses_of_entities_are_exact_for_a_squared_error():
     problem = twins(0, 2, start=5)[0]
     problem.objective = ModuleObjective(
         problem.model, ["user", "item"], [problem.users, problem.items], problem.labels, squared_error
     )
     at = [Level(tables) for tables in problem.levels]
     (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
-    views = Views(problem.objective, at, chunk, probe_chunk(problem.objective, problem.tables, chunk, 100))
-    losses = views.losses()
-    for number in range(0, len(views.owner), 7):
-        one, view = chunk.entities[views.owner[number]].view(1), int(views.fold[number])
+    seen = probe_chunk(problem.objective, problem.tables, chunk, 100)
+    losses = Quadratic.of_entities(problem.objective, at, chunk, seen)
+    for number, one in enumerate(chunk.entities.split(1)):
         of_entity = (problem.users == one).nonzero().squeeze(1)
-        outside = problem.objective.folds(3)[of_entity] == view
         first, second = (level.assignment for level in at)
         found, expected = [], []
         for cluster in torch.arange(5).split(1):
-            with first.provisionally(one, first.views(one)[:, view]), second.provisionally(one, cluster):
+            with first.provisionally(one, first(one)), second.provisionally(one, cluster):
                 outputs = problem.objective.outputs(of_entity).detach()
-            found.append(problem.objective.loss(outputs, problem.objective.targets(of_entity)))
-            row = (at[0].rows[at[0].column[first.views(one)[0, view]]] + at[1].rows[cluster])[0]
-            bent = losses.curvature[number] @ row
-            expected.append(losses.linear[number] @ row + row @ bent / 2)
-        sums = torch.stack(found)[:, ~outside].sum(dim=1)
-        assert torch.allclose(sums - sums[0], torch.stack(expected) - expected[0], atol=1e-3)
+            found.append(problem.objective.loss(outputs, problem.objective.targets(of_entity)).sum())
+            row = (at[0].rows[at[0].column[first(one)]] + at[1].rows[cluster])[0]
+            expected.append(losses.linear[number] @ row + row @ losses.curvature[number] @ row / 2)
+        assert torch.allclose(torch.stack(found) - found[0], torch.stack(expected) - expected[0], atol=1e-3)
 
 
 def test_fields_that_share_a_probe_know_of_each_others_moves():
@@ -316,6 +364,7 @@ def few_known(problem):
     return folds[single]
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("growing", [(), (1,)])
 def test_what_nothing_is_known_of_is_assigned_alike(growing):
     pair = twins(3, 2, start=4)

@@ -74,7 +74,7 @@ def test_levels_of_one_field_and_fold_are_looked_up_together():
     with ExitStack() as stack:
         for level in levels:
             stack.enter_context(level.assignment.without(fold))
-        together = clusters_of([level.assignment for level in levels], torch.arange(40))
+        together = torch.stack(clusters_of([level.assignment for level in levels], torch.arange(40)), dim=1)
     views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels], dim=1)
     assert torch.equal(together, views[torch.arange(40), :, fold])
 

@@ -171,8 +171,17 @@ def test_the_coin_that_keeps_entities_depends_on_seed_and_step_alone():
 
 
 def test_reassignments_come_at_multiples_of_the_interval_wherever_growth_ends():
-    problem = Problem(0, clusters=3, folds=2)
+    problem = Problem(1, clusters=3, folds=2)
     clusters = make(problem, steps_per_epoch=1, split_interval=3, split_count=1, reassign_interval=4)
     found = [(event.step, event.kind) for _ in range(13) for event in clusters.step() if event.field == "user"]
     growth, later = [(3, "split"), (6, "split")], [(step, "reassignment") for step in (4, 8, 12)]
     assert found == sorted(growth + later)
+
+
+def test_intervals_need_not_be_whole_numbers_of_steps():
+    """Half an epoch of 77 steps is 38.5: every second growth comes with a reassignment."""
+    problem = Problem(1, clusters=8, folds=2)
+    options = {"split_interval": 0.5, "split_gain": 0, "split_count": 1, "reassign_interval": 1}
+    clusters = make(problem, steps_per_epoch=7, **options)
+    found = [(event.step, event.kind) for _ in range(14) for event in clusters.step() if event.field == "user"]
+    assert found == [(4, "split"), (7, "split"), (11, "split"), (14, "split")]

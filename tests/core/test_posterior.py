@@ -1,8 +1,16 @@
 import pytest
 import torch
 
-from recbole_cel.clustering.points import Metric
-from recbole_cel.clustering.posterior import Prior, fit_prior, num_entities
+from recbole_cel.clustering.metric import Metric
+from recbole_cel.clustering.posterior import (
+    Prior,
+    accelerate,
+    exponential,
+    factor,
+    fit_prior,
+    logarithm,
+    num_entities,
+)
 from recbole_cel.clustering.quadratic import Quadratic
 
 
@@ -20,6 +28,12 @@ def observed(entities, interactions, mean, covariance, noise, seed=0):
     return rows, Quadratic(-2 * (inputs * outputs.unsqueeze(2)).sum(1), curvature)
 
 
+def expected(prior, losses):
+    """Rows of the least loss, the prior's included."""
+    pull = prior.precision @ prior.mean - losses.linear
+    return torch.cholesky_solve(pull.unsqueeze(2), factor(losses.curvature + prior.precision)).squeeze(2)
+
+
 MEAN = torch.tensor([1.0, -2.0])
 COVARIANCE = torch.tensor([[0.5, 0.2], [0.2, 0.3]])
 
@@ -34,15 +48,10 @@ def test_mean_and_covariance_are_found(interactions, noise):
 
 def test_expected_rows_beat_those_of_the_least_loss_where_there_is_little_evidence():
     rows, losses = observed(2000, 2, MEAN, COVARIANCE, noise=1.0)
-    expected = fit_prior(losses, dispersion=2.0).expect(losses)
+    told = expected(fit_prior(losses, dispersion=2.0), losses)
     least = torch.linalg.solve(losses.curvature, -losses.linear)
-    errors = [(found - rows).square().sum(1).mean() for found in (expected, least)]
+    errors = [(found - rows).square().sum(1).mean() for found in (told, least)]
     assert errors[0] < 0.6 < 1.0 < errors[1]
-
-
-def test_without_evidence_the_mean_is_expected():
-    nothing = Quadratic(torch.zeros(3, 2), torch.zeros(3, 2, 2))
-    assert torch.allclose(Prior(MEAN, COVARIANCE.inverse()).expect(nothing), MEAN.expand(3, 2))
 
 
 def test_where_entities_say_nothing_the_prior_is_finite():
@@ -59,25 +68,67 @@ def test_a_prior_that_rounding_swallows_leaves_rows_of_the_least_loss():
     prior = Prior(torch.zeros(6), 1e-12 * torch.eye(6))
     with pytest.raises(torch.linalg.LinAlgError):
         torch.linalg.cholesky(losses.curvature + prior.precision)
-    found = prior.expect(losses)
+    found = expected(prior, losses)
     assert torch.allclose((inputs * found).sum(1), (inputs * rows).sum(1), rtol=1e-2, atol=1e-2)
     fitted = fit_prior(losses, dispersion=1e-10)
-    assert fitted.precision.isfinite().all() and fitted.expect(losses).isfinite().all()
+    assert fitted.precision.isfinite().all() and expected(fitted, losses).isfinite().all()
 
 
 def test_fewer_entities_are_enough_for_wide_rows():
     assert num_entities(17) > num_entities(65) == 256
 
 
-def test_half_the_squared_distance_of_points_is_the_loss():
-    curvature = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
-    metric = Metric.of(curvature)
+def test_extrapolation_is_far_ahead_of_as_many_steps():
+    """Where entities say little of a direction, steps of expectation maximisation are tiny."""
+    target, slowness = torch.tensor([[2.0, 0.3], [0.3, 0.5]], dtype=torch.float64), 0.97
+    mean = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    steps = []
+
+    def step(m, c):
+        steps.append(1)
+        return mean + slowness * (m - mean), exponential(
+            logarithm(target) + slowness * (logarithm(c) - logarithm(target))
+        )
+
+    start = torch.zeros(2, dtype=torch.float64), 0.09 * torch.eye(2, dtype=torch.float64)
+    found, covariance = accelerate(step, *start)
+    assert len(steps) == 12
+    plain = start
+    for _ in range(12):
+        plain = step(*plain)
+    assert (found - mean).norm() < 0.1 * (plain[0] - mean).norm()
+    assert (covariance - target).norm() < 0.1 * (plain[1] - target).norm()
+
+
+def test_logarithms_of_matrices():
+    matrix = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    assert torch.allclose(exponential(logarithm(matrix)), matrix)
+    assert torch.allclose(torch.matrix_exp(logarithm(matrix)), matrix)
+    # What no variance can be is not followed.
+    assert exponential(1e6 * matrix).isfinite().all() and logarithm(0 * matrix).isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0])
+def test_half_the_squared_distance_of_points_is_the_loss_and_the_prior_has_no_correlations(scale):
+    curvature = scale * torch.tensor([[2.0, 0.5], [0.5, 1.0]])
+    prior = Prior(torch.tensor([0.3, -0.4]), torch.tensor([[3.0, -1.0], [-1.0, 2.0]]))
+    metric = Metric.of(curvature, prior)
     rows = torch.randn(4, 2)
     points = metric.points(rows)
     assert torch.allclose(points.square().sum(1), torch.einsum("gd,de,ge->g", rows, curvature, rows), rtol=1e-3)
     assert torch.allclose(metric.rows(points), rows, atol=1e-5)
+    away, apart = rows - prior.mean, points - metric.mean
+    expected = torch.einsum("gd,de,ge->g", away, prior.precision, away)
+    assert torch.allclose((metric.precision * apart.square()).sum(1), expected, rtol=1e-3)
     # A step along the pull changes the loss by as much.
     gradients, steps = torch.randn(4, 2), torch.randn(4, 2)
-    assert torch.allclose(
-        (metric.pulls(gradients) * metric.points(steps)).sum(1), (gradients * steps).sum(1), atol=1e-5
-    )
+    pulls = metric.pulls(gradients)
+    assert torch.allclose((pulls * metric.points(steps)).sum(1), (gradients * steps).sum(1), atol=1e-4)
+    assert torch.allclose(metric.gradients(pulls), gradients, atol=1e-4)
+
+
+def test_a_curvature_of_lower_rank_makes_a_metric():
+    curvature = torch.tensor([[1.0, 1.0], [1.0, 1.0]])
+    metric = Metric.of(curvature, Prior(torch.zeros(2), torch.eye(2)))
+    rows = torch.randn(4, 2)
+    assert torch.allclose(metric.rows(metric.points(rows)), rows, atol=1e-3)

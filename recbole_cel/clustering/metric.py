@@ -1,0 +1,66 @@
+"""A space of points in which half the squared distance is the loss of an interaction, on average."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .gpca import orient
+from .posterior import Prior
+
+# Of the mean curvature in all directions, what every direction has at least.
+MIN_CURVATURE = 1e-4
+
+
+class Metric(NamedTuple):
+    """Where rows are as points, and what the prior says of these.
+
+    The mean curvature of the loss of an interaction is one in every direction, and the prior knows of no
+    correlations between directions.
+
+    Attributes:
+        basis: shape ``(D, D)``; rows ``x`` are at ``x @ basis``.
+        inverse: shape ``(D, D)``, of that.
+        mean: shape ``(D,)``, where the prior's mean is.
+        precision: shape ``(D,)``, the prior's in each direction; an interaction's is one.
+    """
+
+    basis: Tensor
+    inverse: Tensor
+    mean: Tensor
+    precision: Tensor
+
+    @classmethod
+    def of(cls, curvature: Tensor, prior: Prior) -> Metric:
+        """From the mean second derivative ``(D, D)`` of the loss of an interaction."""
+        eye = torch.eye(len(curvature), dtype=torch.float64, device=curvature.device)
+        least = MIN_CURVATURE * curvature.diagonal().mean() + torch.finfo(curvature.dtype).tiny
+        factor = torch.linalg.cholesky(curvature.double() + least.double() * eye)
+        half = torch.linalg.solve_triangular(factor, prior.precision.double(), upper=False)
+        whitened = torch.linalg.solve_triangular(factor, half.T, upper=False)
+        precision, directions = torch.linalg.eigh((whitened + whitened.T) / 2)
+        directions = orient(directions.T).T
+        basis = factor @ directions
+        inverse = torch.linalg.solve_triangular(factor.T, directions, upper=True).T
+        mean = prior.mean.double() @ basis
+        # Rounding may leave less than nothing.
+        precision = precision.clamp(min=torch.finfo(curvature.dtype).tiny)
+        return cls(*(part.to(curvature.dtype) for part in (basis, inverse, mean, precision)))
+
+    def points(self, rows: Tensor) -> Tensor:
+        """Where rows ``(..., D)`` are, in the same shape."""
+        return rows @ self.basis
+
+    def rows(self, points: Tensor) -> Tensor:
+        """Rows of points ``(..., D)``."""
+        return points @ self.inverse
+
+    def pulls(self, gradients: Tensor) -> Tensor:
+        """Gradients by points, of gradients by rows ``(..., D)``."""
+        return gradients @ self.inverse.T
+
+    def gradients(self, pulls: Tensor) -> Tensor:
+        """Gradients by rows, of gradients by points ``(..., D)``."""
+        return pulls @ self.basis.T
