@@ -29,7 +29,7 @@ from .views import Start, Views, sum_of
 
 # Bounds of memory: interactions of one chunk; numbers of its views; numbers that are held of the entities that
 # levels are grown by.
-MAX_CHUNK = 1 << 14
+MAX_CHUNK = 1 << 16
 MAX_NUMBERS = 1 << 22
 MAX_HELD = 1 << 24
 

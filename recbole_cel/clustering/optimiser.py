@@ -22,15 +22,16 @@ from .optimiser_state import copy_row_state
 from .probe import Probe, is_linear_in_row, probe_everything
 from .reassignment import reassign
 from .settings import ClusterSettings
-from .split import MAX_INTERACTIONS, apply_split, propose_split
+from .split import apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
 # With cross-fitting, growth of a field ends after so many events in a row that gave it less than this share of
 # clusters more.
 POOR_SPLITS = 2
 ENOUGH_SPLITS = 0.1
-# Numbers in a probe that several fields share.
+# A probe that several fields share: numbers in it, and interactions in one pass through the model.
 MAX_PROBED = 1 << 26
+MAX_INTERACTIONS = 1 << 14
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Opened with what is being done and how many interactions it has; gives a function that is told of each few."""
