@@ -257,7 +257,7 @@ class ClusterOptimiser:
             else:
                 several = [tables for tables in levels if _has_choice(tables)] or levels[:1]
                 candidates = settings.reassign_candidates
-                if candidates and self._is_linear(field):
+                if candidates and len(index.order) and self._is_linear(field):
                     candidates = 0
                 gain, prior = settings.reassign_gain, settings.reassign_prior
                 done = reassign(

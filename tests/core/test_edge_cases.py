@@ -4,7 +4,7 @@ import pytest
 import torch
 from factorisation import Problem
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, reassignment
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, ModuleObjective, reassignment
 from recbole_cel.clustering import split as split_module
 from recbole_cel.clustering.grouping import InteractionsByEntity
 from recbole_cel.clustering.reassignment import reassign
@@ -117,3 +117,12 @@ def test_gradients_that_are_not_finite_are_one_clear_error(folds):
     with pytest.raises(ValueError, match="training has diverged; a lower learning rate"):
         clusters.split("user")
     assert torch.equal(problem.assignment.clusters, before)
+
+
+@pytest.mark.parametrize("options", [{"folds": 1, "reassign_candidates": 2}, {"folds": 3}])
+def test_without_any_interaction_nothing_moves(options):
+    problem = Problem(0, start=3, folds=options["folds"])
+    nothing = torch.empty(0, dtype=torch.int64)
+    objective = ModuleObjective(problem.model, ["user", "item"], [nothing, nothing], torch.empty(0))
+    clusters = ClusterOptimiser({"user": problem.tables}, objective, ClusterSettings(**options), steps_per_epoch=1)
+    assert clusters.reassign("user").moved == 0

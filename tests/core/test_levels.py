@@ -9,6 +9,7 @@ from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.reassignment import reassign
 from recbole_cel.clustering.reference import reference_reassign
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
+from recbole_cel.embedding.additive import look_up
 from recbole_cel.embedding.assignment import clusters_of
 
 
@@ -66,6 +67,33 @@ def test_rows_of_the_levels_add_up(options, shape, folds):
     )
     assert all(map(partial(torch.allclose, atol=1e-5), found, wanted))
     assert levels_of(levels[0]) == [levels[0]]
+
+
+@pytest.mark.parametrize("width", [1, 5])
+@pytest.mark.parametrize("recorded", [(), (0,), (0, 1)])
+def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded):
+    torch.manual_seed(1)
+    tables = []
+    for sizes in ((9,), (300, 2, 7), (4, 4)):
+        assignments = [ClusterAssignment(40, size, size) for size in sizes]
+        tables.append(AdditiveEmbedding([ClusteredEmbedding(one, width, std=0.5) for one in assignments]))
+    ids, weights = [torch.randint(40, (12,)) for _ in tables], torch.randn(12, 3, width)
+    parameters = [parameter for table in tables for parameter in table.parameters()]
+    with ExitStack() as stack:
+        records = [stack.enter_context(tables[number].levels[0].record()) for number in recorded]
+        rows = look_up(tables, ids)
+        (rows * weights).sum().backward()
+    for number, record in zip(recorded, records):
+        assert torch.allclose(record[0].rows.grad, weights[:, number])
+    expected = torch.stack([sum(level(some) for level in levels_of(t)) for t, some in zip(tables, ids)], dim=1)
+    assert torch.allclose(rows, expected, atol=1e-6)
+    wanted = torch.autograd.grad((expected * weights).sum(), parameters)
+    cut_off = [tables[number].levels[0].weight for number in recorded]
+    for parameter, gradient in zip(parameters, wanted):
+        if any(parameter is one for one in cut_off):
+            assert parameter.grad is None
+        else:
+            assert torch.allclose(parameter.grad, gradient, atol=1e-5)
 
 
 def test_levels_of_one_field_and_fold_are_looked_up_together():
