@@ -20,7 +20,7 @@ from torch import Tensor
 from .quadratic import Quadratic
 
 # Each of three steps of expectation maximisation.
-CYCLES = 4
+CYCLES = 3
 # The longest extrapolation, in steps.
 MAX_EXTRAPOLATION = 20.0
 # Standard deviation of the rows to begin with; where the entities say nothing, it stays.
