@@ -332,7 +332,9 @@ def test_losses_of_entities_are_exact_for_a_squared_error():
 
 
 def test_fields_that_share_a_probe_know_of_each_others_moves():
-    problem = twins(2, 1, start=5)[0]
+    problem = twins(2, 1, start=2)[0]
+    # Users of two kinds, so that no cluster loses all members.
+    problem.labels.copy_(torch.bernoulli((3.0 * (problem.users % 2) - 1.5).sigmoid()))
     fields = {"user": problem.tables, "item": [problem.model.item]}
     everything = torch.arange(400)
     losses = []
@@ -347,7 +349,7 @@ def test_fields_that_share_a_probe_know_of_each_others_moves():
     problem.objective.outputs = lambda rows: (runs.append(len(rows)), run(rows))[1]
     clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1, on_event=after)
     user, item = clusters.step()
-    assert user.moved > 0 and item.moved > 0
+    assert user.moved > 0 and item.moved > 0 and user.clusters_after == 2
     assert user.loss_after == pytest.approx(losses[0], rel=1e-4)
     assert item.loss_before == pytest.approx(losses[0], rel=1e-4)
     assert sum(runs) == 400 + 2 * 400  # one probe, and the two measurements of this test
