@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from .growth import grow
-from .level import Level
+from .level import Level, sum_of
 from .metric import Metric
 from .points import Cells, Points, nearest
 from .settings import ClusterSettings
-from .views import Views, sum_of
+from .views import Views
 
 # Rounds of choosing a cluster in each level, given those in the others.
 SWEEPS = 4

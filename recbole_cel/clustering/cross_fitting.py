@@ -17,7 +17,7 @@ from torch import Tensor
 from ..embedding.clustered import ClusteredEmbedding
 from .choosing import Choosing
 from .grouping import Chunk, InteractionsByEntity
-from .level import Level
+from .level import Level, sum_of
 from .metric import Metric
 from .objective import Objective, check_gradients, loss_curvature, loss_slope
 from .posterior import fit_prior, num_entities
@@ -25,7 +25,7 @@ from .probe import Probe, probe_chunk
 from .quadratic import Quadratic
 from .reassignment import MAX_INTERACTIONS, Reassignment
 from .settings import ClusterSettings
-from .views import Start, Views, sum_of
+from .views import Start, Views
 
 # Bounds of memory: interactions of one chunk; numbers of its views; numbers that are held of the entities that
 # levels are grown by.
@@ -131,8 +131,7 @@ def _learn(
     squares = bends = interactions = 0.0
     for chunk, seen in some:
         first = torch.arange(len(chunk.entities), device=chunk.owner.device) < number
-        here = first[chunk.owner]
-        part, part_seen = chunk.of(first), Probe(*(values[here] for values in seen))
+        part, part_seen = chunk.of(first), seen.of(first[chunk.owner].nonzero().squeeze(1))
         losses.append(Quadratic.of_entities(objective, levels, part, part_seen))
         check_gradients(losses[-1].linear)
         number = max(0, number - len(chunk.entities))

@@ -38,6 +38,10 @@ class Level:
         share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
         self.price = -prior * share.log()
 
+    def choices(self, entities: Tensor) -> Tensor:
+        """Positions in ``alive`` of what is assigned to ``entities`` ``(E,)``, view by view: ``(E, F + 1)``."""
+        return self.column[self.assignment.views(entities)]
+
     def extend(self, rows: Tensor, parents: Tensor) -> tuple[Tensor, Tensor]:
         """Take rows ``(K', D)`` of the clusters and of new ones, split from the clusters at ``parents``.
 
@@ -58,3 +62,9 @@ class Level:
         widths = [table.embedding_dim for table in self.tables]
         for table, rows in zip(self.tables, self.rows.split(widths, dim=1)):
             table.weight[self.alive] = rows
+
+
+def sum_of(rows: Sequence[Tensor], choices: Sequence[Tensor]) -> Tensor:
+    """Sum of the rows ``(K, D)`` that are chosen ``(...)`` in each level, shape ``(..., D)``."""
+    chosen = (of_level.index_select(0, choice.flatten()) for of_level, choice in zip(rows, choices))
+    return torch.stack(list(chosen)).sum(dim=0).view(*choices[0].shape, rows[0].shape[1])

@@ -23,6 +23,8 @@ from .quadratic import Quadratic
 CYCLES = 3
 # The longest extrapolation, in steps.
 MAX_EXTRAPOLATION = 20.0
+# Of variances; far beyond what they can be, and within what numbers can be.
+MIN_LOGARITHM, MAX_LOGARITHM = -30.0, 30.0
 # Standard deviation of the rows to begin with; where the entities say nothing, it stays.
 FIRST_DEVIATION = 0.3
 # Keeps the covariance from collapsing, as variances.
@@ -114,10 +116,6 @@ def accelerate(step: Step, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Te
         ahead = start + 2 * far * change + far**2 * bend
         mean, covariance = step(ahead[:width], exponential(ahead[width:].view(width, width)))
     return mean, covariance
-
-
-# Far beyond what variances can be, and within what numbers can be.
-MIN_LOGARITHM, MAX_LOGARITHM = -30.0, 30.0
 
 
 def logarithm(covariance: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .grouping import Blocks, Chunk
-from .level import Level
+from .level import Level, sum_of
 from .objective import Objective, loss_slope
 from .probe import Probe
 
@@ -42,8 +42,7 @@ class Quadratic(NamedTuple):
             seen: a probe of the chunk.
         """
         jacobian = seen.jacobian
-        assigned = [level.assignment.views(chunk.entities) for level in levels]
-        rows = torch.stack([level.rows[level.column[views]] for level, views in zip(levels, assigned)]).sum(dim=0)
+        rows = sum_of([level.rows for level in levels], [level.choices(chunk.entities) for level in levels])
         reach = Reach.of([level.rows for level in levels])
         trained, whole = rows[chunk.owner, chunk.fold], rows[:, -1]
         slopes = loss_slope(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .grouping import Blocks, Chunk
-from .level import Level
+from .level import Level, sum_of
 from .metric import Metric
 from .objective import Objective, check_gradients, loss_slope
 from .probe import Probe
@@ -82,7 +82,7 @@ class Views:
         count = self.size.sum(dim=1, keepdim=True)
         self.evidence = torch.cat([count - self.size, count], dim=1)
         self.exists = torch.cat([self.size > 0, count >= 0], dim=1)
-        self.choice = [level.column[level.assignment.views(chunk.entities)] for level in start.levels]
+        self.choice = [level.choices(chunk.entities) for level in start.levels]
         self.at = sum_of(start.points, self.choice)
 
         # Interactions by blocks, each of one entity.
@@ -157,9 +157,3 @@ class Views:
         """What points ``(E, F + 1, D)`` add to outputs, by block, shape ``(n, length, F + 1)``."""
         of_blocks = points.index_select(0, self._blocks.group)
         return torch.bmm(self._derivative, of_blocks.transpose(1, 2))
-
-
-def sum_of(points: Sequence[Tensor], choices: Sequence[Tensor]) -> Tensor:
-    """Sum of the points ``(K, D)`` that are chosen ``(...)`` in each level, shape ``(..., D)``."""
-    chosen = (of_level.index_select(0, choice.flatten()) for of_level, choice in zip(points, choices))
-    return torch.stack(list(chosen)).sum(dim=0).view(*choices[0].shape, points[0].shape[1])

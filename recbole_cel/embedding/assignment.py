@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,15 +122,6 @@ class ClusterAssignment(nn.Module):
         finally:
             self._put(entities, before)
 
-    @contextmanager
-    def without(self, folds: Tensor) -> Iterator[None]:
-        """Within the block, row ``b`` of what is looked up is what was assigned without fold ``folds[b]``."""
-        self.left_out.folds = folds
-        try:
-            yield
-        finally:
-            self.left_out.folds = None
-
     def _positions(self, entities: Tensor) -> Tensor:
         """Where the clusters of ``entities`` ``(*)`` are in the flat buffer, shape ``(n,)``."""
         folds = self.left_out.folds
@@ -184,6 +175,18 @@ class ClusterAssignment(nn.Module):
         for block in self.clusters.split(BLOCK):
             total += torch.bincount(block.long(), minlength=self.max_clusters)
         self.members.copy_(total)
+
+
+@contextmanager
+def without(assignments: Collection[ClusterAssignment], folds: Tensor) -> Iterator[None]:
+    """Within the block, row ``b`` of what is looked up is what was assigned without fold ``folds[b]``."""
+    for assignment in assignments:
+        assignment.left_out.folds = folds
+    try:
+        yield
+    finally:
+        for assignment in assignments:
+            assignment.left_out.folds = None
 
 
 def clusters_of(assignments: Sequence[ClusterAssignment], entities: Tensor) -> list[Tensor]:

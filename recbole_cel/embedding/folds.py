@@ -9,12 +9,12 @@ interaction looks that of its own fold up. Target encoding avoids the same leak 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
 
-from .assignment import ClusterAssignment
+from .assignment import ClusterAssignment, without
 
 
 def fold_of(columns: Sequence[Tensor], folds: int) -> Tensor:
@@ -40,13 +40,11 @@ def cross_fitted(assignments: Iterable[ClusterAssignment], columns: Sequence[Ten
         assignments: those of the model. Without folds they are looked up as ever.
         columns: id columns of the batch, from which the folds are mixed.
     """
-    in_folds = [assignment for assignment in assignments if assignment.num_folds > 1]
-    folds = {number: fold_of(columns, number) for number in {assignment.num_folds for assignment in in_folds}}
-    # As ``without`` of each, which would take longer in a model of many levels.
-    for assignment in in_folds:
-        assignment.left_out.folds = folds[assignment.num_folds]
-    try:
+    by_number: dict[int, list[ClusterAssignment]] = {}
+    for assignment in assignments:
+        if assignment.num_folds > 1:
+            by_number.setdefault(assignment.num_folds, []).append(assignment)
+    with ExitStack() as stack:
+        for number, some in by_number.items():
+            stack.enter_context(without(some, fold_of(columns, number)))
         yield
-    finally:
-        for assignment in in_folds:
-            assignment.left_out.folds = None

@@ -10,7 +10,7 @@ from recbole_cel.clustering.reassignment import reassign
 from recbole_cel.clustering.reference import reference_reassign
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
 from recbole_cel.embedding.additive import look_up
-from recbole_cel.embedding.assignment import clusters_of
+from recbole_cel.embedding.assignment import clusters_of, without
 
 
 class TwoLevels(Factorisation):
@@ -57,7 +57,7 @@ def test_rows_of_the_levels_add_up(options, shape, folds):
     with ExitStack() as stack:
         for number in folds if shape else ():
             fold = torch.randint(3, shape[:1])
-            stack.enter_context(levels[number].assignment.without(fold))
+            stack.enter_context(without([levels[number].assignment], fold))
         rows = AdditiveEmbedding(levels)(ids)
         expected = levels[0](ids) + levels[1](ids) + levels[2](ids)
     assert rows.shape == expected.shape and torch.allclose(rows, expected, atol=1e-6)
@@ -101,7 +101,7 @@ def test_levels_of_one_field_and_fold_are_looked_up_together():
     fold = torch.arange(40) % 3
     with ExitStack() as stack:
         for level in levels:
-            stack.enter_context(level.assignment.without(fold))
+            stack.enter_context(without([level.assignment], fold))
         together = torch.stack(clusters_of([level.assignment for level in levels], torch.arange(40)), dim=1)
     views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels], dim=1)
     assert torch.equal(together, views[torch.arange(40), :, fold])
