@@ -95,6 +95,7 @@ def clustered(
         split_interval=0.25,
         split_gain=0.0,  # 50 clusters are prescribed
         reassign_interval=2.0,
+        reassign_slowdown=1.0,
         reassign_gain=1.0,
         reassign_candidates=0,
         personalisation=own_rows_from is not None,

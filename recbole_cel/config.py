@@ -39,9 +39,9 @@ class Config(RecBoleConfig):
     """As in RecBole; model names may have a strategy's suffix, and ``cel_*`` keys are checked.
 
     Settings are read in this order, later ones winning: RecBole's properties of the base model and the data
-    set, ``properties/task/rating.yaml`` if ratings are predicted, ``properties/model/<base>.yaml``,
-    ``properties/embedding/<strategy>.yaml``, ``properties/model/<model>.yaml``, config files, ``config_dict``,
-    command line.
+    set, ``properties/model/<base>.yaml``, ``properties/embedding/<strategy>.yaml``,
+    ``properties/task/rating.yaml`` if ratings are predicted, ``properties/model/<model>.yaml``, config files,
+    ``config_dict``, command line.
 
     Args:
         model: name or class, as in RecBole.
@@ -134,10 +134,13 @@ class Config(RecBoleConfig):
         base, strategy = split_name(model)
         super()._load_internal_config_dict(base, model_class, dataset)
         task = task_of(model, self.external_config_dict.get("task"))
-        files = ["task/rating.yaml"] if task == "rating" else []
-        files.append(f"model/{base}.yaml")
+        files = [f"model/{base}.yaml"]
         if strategy is not None:
-            files += [f"embedding/{strategy.name}.yaml", f"model/{model}.yaml"]
+            files.append(f"embedding/{strategy.name}.yaml")
+        if task == "rating":
+            files.append("task/rating.yaml")
+        if strategy is not None:
+            files.append(f"model/{model}.yaml")
         for file in files:
             if (properties_folder() / file).is_file():
                 self._update_internal_config_dict(str(properties_folder() / file))

@@ -28,7 +28,7 @@ LINEARITY_SAMPLE = 256
 # With cross-fitting, growth of a field ends after so many events in a row that gave it less than this share of
 # clusters more.
 POOR_SPLITS = 2
-ENOUGH_SPLITS = 0.1
+ENOUGH_SPLITS = 0.15
 # A probe that several fields share: numbers in it, and interactions in one pass through the model.
 MAX_PROBED = 1 << 26
 MAX_INTERACTIONS = 1 << 14
@@ -173,7 +173,7 @@ class ClusterOptimiser:
         grown = [name for name in growing if self._in_folds(name)]
         split = [name for name in growing if name not in grown]
         reassigned = list[str]()
-        if self._is_due(self._reassign_every):
+        if self._is_due(self._reassign_every, self.settings.reassign_slowdown):
             reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
         if (reassigned or growing) and self.objective.refresh():
             self._index.clear()
@@ -288,9 +288,19 @@ class ClusterOptimiser:
         self._poor_splits.update(state["poor_splits"])
         self._start_personalisation_if_due()
 
-    def _is_due(self, every: float) -> bool:
-        """Whether a multiple of ``every`` steps, which need not be a whole number, has just been passed."""
-        return self.steps // every > (self.steps - 1) // every
+    def _is_due(self, every: float, slowdown: float = 1.0) -> bool:
+        """Whether a multiple of ``every`` steps, which need not be a whole number, has just been reached.
+
+        Of the multiples after the first, only those count that are ``slowdown`` times the last that counted, or
+        the next one if that is more; fractions are dropped.
+        """
+        multiple = self.steps // every
+        if multiple == (self.steps - 1) // every:
+            return False
+        counts = 1
+        while counts < multiple:
+            counts = max(counts + 1, int(counts * slowdown))
+        return counts == multiple
 
     def _start_personalisation_if_due(self) -> None:
         if self.personalised:

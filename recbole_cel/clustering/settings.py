@@ -114,6 +114,13 @@ class ClusterSettings:
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
+    reassign_slowdown: float = option(
+        1.5,
+        "reassignments come ever more rarely: each at this many times the epochs of the one before, in whole "
+        "intervals, and one interval later at least; 1: at all intervals",
+        "a number >= 1",
+        lambda v: is_number(v, 1),
+    )
     reassign_gain: float = option(
         0.0,
         "an entity moves only if the summed loss of its interactions falls by more than this",

@@ -82,6 +82,7 @@ def factorise(train: Ratings, clusters: int, seed: int, restarts: int) -> Factor
             split_interval=EVENT_STEPS / steps,
             split_count=1,
             reassign_interval=EVENT_STEPS / steps,
+            reassign_slowdown=1.0,
             reassign_gain=0.0,
             split_gain=0.0,  # as many clusters as are asked for
         ),
@@ -130,7 +131,9 @@ def movielens_curve(clusters: Sequence[int], seed: int, epochs: int) -> Curve:
     for number in tqdm(clusters, desc="MovieLens-100K"):
         torch.manual_seed(seed)
         model = Factorisation(train.num_users, train.num_items, 16, number, start=(3.5 / 16) ** 0.5)
-        settings = ClusterSettings(split_interval=0.25, reassign_interval=2.0, split_gain=0.0)
+        settings = ClusterSettings(
+            split_interval=0.25, reassign_interval=2.0, reassign_slowdown=1.0, split_gain=0.0
+        )
         fit(model, train, Recipe(epochs, user_decay=0.02, item_decay=0.02, clusters=settings), seed)
         errors.append(mean_squared_error(model, held))
     return Curve(f"MovieLens-100K, seed {seed}", list(clusters), errors)

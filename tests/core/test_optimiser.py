@@ -81,6 +81,16 @@ def test_schedule():
     assert [entry[3] for entry in log][:6] == [2, 2, 2, 2, 4, 4]
 
 
+@pytest.mark.parametrize(
+    ("slowdown", "multiples"),
+    [(1, [1, 2, 3, 4, 5, 6, 7, 8, 9]), (1.5, [1, 2, 3, 4, 6, 9]), (2.9, [1, 2, 5])],
+)
+def test_reassignments_come_ever_more_rarely(slowdown, multiples):
+    clusters = make(Problem(5, start=2), split_interval=99, reassign_interval=0.5, reassign_slowdown=slowdown)
+    events = [event for _ in range(19) for event in clusters.step()]
+    assert [event.step for event in events if event.field == "user"] == [2 * number for number in multiples]
+
+
 def test_reassignment_can_be_switched_off_and_splits_limited():
     clusters = make(Problem(1), split_interval=0.25, reassign_interval=0, split_count=1)
     events = [event for _ in range(5) for event in clusters.step()]

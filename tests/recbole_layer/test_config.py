@@ -42,6 +42,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_split_interval", 0, "cel_split_interval must be a number > 0"),
         ("cel_split_count", -1, "cel_split_count must be"),
         ("cel_reassign_interval", -1, "cel_reassign_interval must be"),
+        ("cel_reassign_slowdown", 0.5, "cel_reassign_slowdown must be a number >= 1"),
         ("cel_reassign_gain", float("nan"), "cel_reassign_gain must be"),
         ("cel_reassign_candidates", 1.5, "cel_reassign_candidates must be an integer"),
         ("cel_reassign_keep", 1.1, "cel_reassign_keep must be a number between 0 and 1"),
@@ -164,6 +165,15 @@ def test_the_yaml_shows_the_defaults():
     assert {
         PREFIX + spec.name: spec.default for spec in fields(CELSettings) if spec.name not in RUN_OPTIONS
     } == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "slowdown"),
+    [("FM_CEL", {}, 1.5), ("MF_CEL", {}, 1.0), ("FM_CEL", {"task": "rating"}, 1.0),
+     ("MF_CEL", {"cel_reassign_slowdown": 2}, 2)],
+)  # fmt: skip
+def test_a_task_has_defaults_of_its_own(model, options, slowdown):
+    assert config(model, **options)["cel_reassign_slowdown"] == slowdown
 
 
 def test_numbers_too_small_for_the_processor_become_zero():
