@@ -75,8 +75,8 @@ def levels_of(table: ClusteredEmbedding | AdditiveEmbedding) -> list[ClusteredEm
 
 @cache
 def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where tables of these sizes start if one follows the other, shape ``(L,)``."""
-    return torch.tensor([0, *sizes[:-1]], device=device).cumsum(0)
+    """Where tables of these sizes start if one follows the other, int32 of shape ``(L,)``."""
+    return torch.tensor([0, *sizes[:-1]], device=device).cumsum(0, dtype=torch.int32)
 
 
 class _SumsOfRows(torch.autograd.Function):
@@ -91,7 +91,7 @@ class _SumsOfRows(torch.autograd.Function):
         ctx.save_for_backward(torch.stack(clusters).long())
         ctx.counts, ctx.sizes = counts, tuple(map(len, weights))
         rows = torch.stack(clusters, dim=1) + _starts(ctx.sizes, clusters[0].device)
-        each = torch.arange(0, rows.numel(), rows.shape[1], device=rows.device)
+        each = torch.arange(0, rows.numel(), rows.shape[1], dtype=rows.dtype, device=rows.device)
         bags = (each.unsqueeze(1) + _starts(tuple(counts), rows.device)).flatten()
         summed = F.embedding_bag(rows.flatten(), torch.cat(weights), bags, mode="sum")
         return summed.view(len(rows), len(counts), summed.shape[1])
@@ -105,12 +105,11 @@ class _SumsOfRows(torch.autograd.Function):
         if gradient.shape[2] == 1:
             # One addition of numbers is faster than many of rows.
             chosen = clusters + _starts(ctx.sizes, clusters.device).unsqueeze(1)
-            total = gradient.new_zeros(sum(ctx.sizes)).index_add_(
+            numbers = gradient.new_zeros(sum(ctx.sizes)).index_add_(
                 0, chosen.flatten(), torch.cat(of_levels).squeeze(1)
             )
-            return (None, None, *total.unsqueeze(1).split(ctx.sizes))
-        totals = (
-            gradient.new_zeros(size, gradient.shape[2]).index_add_(0, chosen, of_level)
-            for size, chosen, of_level in zip(ctx.sizes, clusters, of_levels)
-        )
+            return (None, None, *numbers.unsqueeze(1).split(ctx.sizes))
+        totals = gradient.new_zeros(sum(ctx.sizes), gradient.shape[2]).split(ctx.sizes)
+        for total, chosen, of_level in zip(totals, clusters.unbind(), of_levels):
+            total.index_add_(0, chosen, of_level)
         return (None, None, *totals)
