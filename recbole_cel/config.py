@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from recbole.config import Config as RecBoleConfig
 
 from .clustering import SettingError
@@ -102,6 +103,18 @@ class Config(RecBoleConfig):
             if isinstance(value, str):
                 config_dict[key] = literal(value)
         return config_dict
+
+    def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for file in file_list or ():
+            if not Path(file).is_file():
+                raise SettingError("config_files", f"names {file}, which is no file")
+            try:
+                found.update(super()._load_config_files([file]))
+            except (yaml.YAMLError, TypeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise SettingError("config_files", f"names {file}, which holds no YAML keys: {reason}") from None
+        return found
 
     def _load_cmd_line(self) -> dict[str, Any]:
         if not self._command_line:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import recbole.quick_start
@@ -81,7 +82,7 @@ def run_recbole_cel(
     logger.info(config)
 
     with _no_unasked_pickles(config):
-        data = create_dataset(config)
+        data = _data_set(config)
         logger.info(data)
         train_data, valid_data, test_data = data_preparation(config, data)
 
@@ -143,7 +144,7 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
     logger = getLogger()
     logger.info(config)
     with _no_unasked_pickles(config):
-        data = create_dataset(config)
+        data = _data_set(config)
         logger.info(data)
         train_data, valid_data, test_data = data_preparation(config, data)
     check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset))
@@ -151,6 +152,21 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
     model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     load_model_state(model, state, model_file)
     return config, model, data, train_data, valid_data, test_data
+
+
+def _data_set(config: Any) -> Any:
+    """The data set; RecBole fetches those that it knows."""
+    try:
+        return create_dataset(config)
+    except ValueError:
+        name, folder = config["dataset"], Path(config["data_path"])
+        if config["benchmark_filename"] or (folder / f"{name}.inter").is_file():
+            raise
+        raise SettingError(
+            "dataset",
+            f"is {name}, but there is no {folder / name}.inter, nor does RecBole fetch it; data_path must name "
+            f"the folder in which the folder {name} is",
+        ) from None
 
 
 @contextmanager

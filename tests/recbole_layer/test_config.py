@@ -69,6 +69,25 @@ def test_bad_options_are_one_clear_line(key, value, message):
     assert "\n" not in str(error.value)
 
 
+def test_bad_config_files_are_one_clear_line(tmp_path):
+    (tmp_path / "bad.yaml").write_text("cel_levels: [1")
+    (tmp_path / "list.yaml").write_text("- cel_levels")
+    for name, message in (
+        ("none.yaml", "none.yaml, which is no file"),
+        ("bad.yaml", "bad.yaml, which holds no YAML keys"),
+        ("list.yaml", "list.yaml, which holds no YAML keys"),
+    ):
+        with pytest.raises(SettingError, match=f"^config_files names .*{message}") as error:
+            Config("FM_CEL", "ml-100k", [str(tmp_path / name)], command_line=False)
+        assert "\n" not in str(error.value)
+
+
+def test_a_data_set_that_is_not_there_is_one_clear_line(tmp_path):
+    with pytest.raises(SettingError, match="^dataset is nosuch, but there is no .*nosuch.inter") as error:
+        run("FM_CEL", "nosuch", config_dict={"data_path": str(tmp_path)})
+    assert "\n" not in str(error.value)
+
+
 def test_every_option_has_a_case_above():
     (mark,) = test_bad_options_are_one_clear_line.pytestmark
     cases = {case[0] for case in mark.args[1]}
