@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[2020, 2021, 2022])
     parser.add_argument("--best", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"))
     parser.add_argument("--choose-on-first", action="store_true")
-    parser.add_argument("--cold", nargs="+", type=int, default=[5, 10, 20])
+    parser.add_argument("--cold", nargs="*", type=int, default=[5, 10, 20])
+    parser.add_argument("--metric", default="auc", help="what chooses and is shown, such as ndcg@10")
     parser.add_argument("--json", help="file to which each run is added as a line")
     args, others = parser.parse_known_args()
     overrides: dict[str, Any] = {"show_progress": False, "state": "ERROR", "cel_checkpoint_interval": 0}
@@ -81,7 +82,8 @@ def main() -> None:
         choice = {**_options(own), **choice}
         options = {**overrides, **choice, "seed": seed, "checkpoint_dir": folder}
         found = measure(model, args.dataset, args.config_files, options, args.cold)
-        print(f"{model} {choice or ''} seed {seed}: validation AUC {found.valid['auc']:.4f}", file=sys.stderr)
+        reached = f"validation {args.metric} {found.valid[args.metric]:.4f}"
+        print(f"{model} {choice or ''} seed {seed}: {reached}", file=sys.stderr)
         if args.json:
             with open(args.json, "a") as file:
                 line = {"model": model, "dataset": args.dataset, "seed": seed, **overrides, **choice}
@@ -95,28 +97,31 @@ def main() -> None:
             name, *own = model.split(",")
             choosing = args.seeds[:1] if args.choose_on_first else args.seeds
             tried = [[run(model, choice, seed, folder) for seed in choosing] for choice in grid]
-            best = max(range(len(grid)), key=lambda one: statistics.mean(run.valid["auc"] for run in tried[one]))
+            best = max(range(len(grid)), key=lambda n: statistics.mean(run.valid[args.metric] for run in tried[n]))
             runs = tried[best] + [run(model, grid[best], seed, folder) for seed in args.seeds[len(choosing) :]]
             first = first or runs
-            auc, valid, loss = ([pick(run) for run in runs] for pick in (_auc, _valid_auc, _loss))
+            reached, valid = ([part[args.metric] for part in parts] for parts in zip(*((r.test, r.valid) for r in runs)))
+            others = [metric for metric in runs[0].test if metric != args.metric]
             table.append(
                 [
                     name,
                     " ".join([*own, *(f"{key}={value}" for key, value in grid[best].items())]),
                     f"{runs[0].ratio:.1f}x",
                     f"{statistics.mean(valid):.4f}",
-                    " ".join(f"{one:.4f}" for one in auc),
-                    mean_and_spread(auc),
-                    mean_and_spread([a - _auc(b) for a, b in zip(auc, first)]),
-                    mean_and_spread(loss),
+                    " ".join(f"{one:.4f}" for one in reached),
+                    mean_and_spread(reached),
+                    mean_and_spread([one - run.test[args.metric] for one, run in zip(reached, first)]),
+                    *(mean_and_spread([run.test[metric] for run in runs]) for metric in others),
                     f"{statistics.mean(run.seconds for run in runs):.0f}",
                     " ".join(str(run.epochs) for run in runs),
                 ]
             )
             cold += cold_rows(name, runs, first)
     minus = f"minus {args.models[0].split(',')[0]}"
-    headers = ["model", "chosen", "smaller", "valid AUC", "test AUC", "mean", minus]
-    print(tabulate(table, headers=[*headers, "LogLoss", "seconds", "epochs"], floatfmt=""))
+    headers = ["model", "chosen", "smaller", f"valid {args.metric}", f"test {args.metric}", "mean", minus]
+    print(tabulate(table, headers=[*headers, *others, "seconds", "epochs"], floatfmt=""))
+    if not cold:
+        return
     minus += ", ± its error"
     print("\nTest interactions of users and items with few training interactions")
     print(tabulate(cold, headers=["model", "of", "number", "AUC", minus, "LogLoss", minus], floatfmt=""))
@@ -125,18 +130,6 @@ def main() -> None:
 def _options(pairs: Sequence[str]) -> dict[str, Any]:
     split = (pair.lstrip("-").partition("=") for pair in pairs)
     return {key: literal(value) for key, _, value in split}
-
-
-def _auc(run: Measured) -> float:
-    return run.test["auc"]
-
-
-def _valid_auc(run: Measured) -> float:
-    return run.valid["auc"]
-
-
-def _loss(run: Measured) -> float:
-    return run.test["logloss"]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Measured(NamedTuple):
         valid: metrics of the best epoch on the validation split.
         test: metrics on the test split.
         cold: test interactions whose user or item has fewer than so many training interactions, by
-            ``user < 5`` and the like.
+            ``user < 5`` and the like; empty where items are ranked.
         ratio: how many times fewer parameters the tables of users and items have; 1 for full tables.
         clusters: of each clustered field.
         seconds: wall time of training and validation.
@@ -75,9 +75,9 @@ def measure(
     sizes = trainer.sizes()
     full = sum(size.full_parameters for size in sizes)
     return Measured(
-        dict(valid),
-        dict(test),
-        _cold(train_data._dataset, trainer.collected, cold),
+        {name: float(value) for name, value in valid.items()},
+        {name: float(value) for name, value in test.items()},
+        _cold(train_data._dataset, trainer.collected, cold) if trainer.collected else {},
         full / sum(size.parameters for size in sizes) if sizes else 1.0,
         [size.clusters for size in sizes],
         seconds,

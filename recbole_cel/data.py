@@ -19,6 +19,9 @@ from .embedding import fold_of
 
 # Probabilities are turned into logits no nearer to 0 and 1 than this.
 PROBABILITY_MARGIN = 1e-6
+# Negatives that are drawn for each positive when clusters change, at least, and positives in one draw.
+NEGATIVES = 8
+BLOCK = 1 << 14
 LOSSES: dict[type[nn.Module], PointwiseLoss] = {
     nn.BCEWithLogitsLoss: binary_cross_entropy,
     nn.BCELoss: binary_cross_entropy,
@@ -56,9 +59,11 @@ class TrainingObjective:
         self._samples_negatives = train_data.neg_sample_args["distribution"] != "none"
         self._columns: dict[str, Tensor] = {}
         self._features: list[tuple[str, dict[str, Tensor]]] = []
+        self._weights = torch.ones(0)
         if not self._samples_negatives:
             dataset = train_data._dataset
             self._columns = self._to_device(dataset.inter_feat)
+            self._weights = torch.ones_like(self._columns[label_field])
             for key, features in (
                 (dataset.uid_field, dataset.user_feat),
                 (dataset.iid_field, dataset.item_feat),
@@ -79,7 +84,7 @@ class TrainingObjective:
         """Fold of every interaction by its ids, shape ``(n,)``."""
         return fold_of([self.entities(name) for name in self._model.fold_fields], num_folds)
 
-    def outputs(self, interactions: Tensor) -> Tensor:
+    def outputs(self, interactions: Tensor, fold: int | None = None) -> Tensor:
         """Outputs of the model in evaluation mode, shape ``(B,)``; logits where it gives probabilities."""
         batch = {name: column[interactions] for name, column in self._columns.items()}
         for key, features in self._features:
@@ -87,7 +92,7 @@ class TrainingObjective:
         training = self._model.training
         self._model.eval()
         try:
-            with self._model.cross_fitted(batch):
+            with self._model.cross_fitted(batch, fold):
                 outputs: Tensor = self._model.forward(Interaction(batch))
             return outputs.logit(PROBABILITY_MARGIN) if isinstance(self._model.loss, nn.BCELoss) else outputs
         finally:
@@ -97,17 +102,31 @@ class TrainingObjective:
         """Targets of the numbered interactions, shape ``(B,)``."""
         return self._columns[self._label_field][interactions]
 
+    def weights(self, interactions: Tensor) -> Tensor:
+        """One, or less for negatives that are drawn several times, shape ``(B,)``."""
+        return self._weights[interactions]
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Element-wise loss."""
         return self._loss(outputs, targets)
 
     def refresh(self) -> bool:
-        """Draw new negatives, if the training uses any."""
+        """Draw new negatives, if the training uses any: several times as many as a step of training does.
+
+        In the course of training each positive meets many negatives, so those of one draw would say too little.
+        """
         if not self._samples_negatives:
             return False
-        numbers = torch.arange(len(self._train_data._dataset))
-        batches = [self._train_data.collate_fn(part.numpy()) for part in numbers.split(1 << 14)]
-        self._columns = self._to_device(cat_interactions(batches))
+        draws = -(-NEGATIVES // self._train_data.neg_sample_num)
+        parts = list[Interaction]()
+        for some in torch.arange(len(self._train_data._dataset)).split(BLOCK):
+            for draw in range(draws):
+                batch = self._train_data.collate_fn(some.numpy())
+                # Positives come first.
+                parts.append(batch if draw == 0 else batch[len(some) :])
+        self._columns = self._to_device(cat_interactions(parts))
+        positive = self._columns[self._label_field] > 0
+        self._weights = torch.where(positive, 1.0, 1.0 / draws)
         return True
 
     def _to_device(self, interaction: Interaction) -> dict[str, Tensor]:

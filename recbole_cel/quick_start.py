@@ -21,6 +21,7 @@ from .data import fingerprint
 from .model import get_model, split_name
 from .trainer import checkpoint as checkpoints
 from .trainer import get_trainer
+from .trainer.report import alike_notes
 from .trainer.trainer import Trainer, check_dataset, load_model_state
 
 
@@ -113,6 +114,8 @@ def run_recbole_cel(
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if isinstance(trainer, Trainer) and test_result:
         logger.info(f"{config['model']} on {config['dataset']}:\n\n{trainer.report(test_result)}\n")
+        for note in alike_notes(trainer.sizes()):
+            logger.warning(note)
     return {
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],

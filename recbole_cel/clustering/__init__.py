@@ -1,5 +1,6 @@
 """Which entities share a row, learned during training. Plain PyTorch."""
 
+from .events import ClusterEvent
 from .hierarchy import hierarchy_penalty
 from .objective import (
     ModuleObjective,
@@ -8,7 +9,7 @@ from .objective import (
     binary_cross_entropy,
     squared_error,
 )
-from .optimiser import ClusterEvent, ClusterOptimiser
+from .optimiser import ClusterOptimiser
 from .settings import ClusterSettings, SettingError
 
 __all__ = [

@@ -97,7 +97,7 @@ def reassign_cross_fitted(
             changes = views.changes(at_last - views.at)
             change[views.chunk.interactions] = changes
             before += float(views.training_losses().double().sum())
-            after += float(objective.loss(views.outputs + changes, views.targets).double().sum())
+            after += float(views.losses(views.outputs + changes).double().sum())
         for level, choice, parts in zip(grown, choices, targets):
             parts.append(level.alive[choice])
     changed = torch.zeros_like(entities, dtype=torch.bool)
@@ -135,9 +135,10 @@ def _learn(
         losses.append(Quadratic.of_entities(objective, levels, part, part_seen))
         check_gradients(losses[-1].linear)
         number = max(0, number - len(chunk.entities))
-        interactions += len(part_seen.outputs)
-        squares += float(loss_slope(objective, part_seen.outputs, part_seen.targets).double().square().sum())
-        bends += float(loss_curvature(objective, part_seen.outputs, part_seen.targets).double().sum())
+        outputs, wanted, weights = part_seen.outputs, part_seen.targets, part_seen.weights.double()
+        interactions += float(weights.sum())
+        squares += float((weights * loss_slope(objective, outputs, wanted)).square().sum())
+        bends += float((weights * loss_curvature(objective, outputs, wanted)).sum())
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing.
     dispersion = squares / bends if squares and bends else 1.0

@@ -40,17 +40,21 @@ class Objective(Protocol):
     def folds(self, num_folds: int) -> Tensor:
         """Fold of every interaction, in ``0 .. num_folds - 1``, shape ``(n,)``; the same whenever it is asked."""
 
-    def outputs(self, interactions: Tensor) -> Tensor:
+    def outputs(self, interactions: Tensor, fold: int | None = None) -> Tensor:
         """Differentiable model outputs (logits, ratings) of the numbered interactions, shape ``(B,)``.
 
-        With cross-fitting, each interaction looks up what was assigned without its fold, as in training.
+        With cross-fitting, each interaction looks up what was assigned without its fold, as in training; or all of
+        them what was assigned without one ``fold``.
         """
 
     def targets(self, interactions: Tensor) -> Tensor:
         """What the outputs should be, shape ``(B,)``."""
 
+    def weights(self, interactions: Tensor) -> Tensor:
+        """What each numbered interaction counts in the loss, shape ``(B,)``."""
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Element-wise loss; broadcasts."""
+        """Element-wise loss, not weighted; broadcasts."""
 
     def refresh(self) -> bool:
         """Draw anew what is random in the interactions; returns whether they changed."""
@@ -65,6 +69,7 @@ class ModuleObjective:
         columns: the id columns of the training data, each of shape ``(n,)``, on the module's device.
         targets: shape ``(n,)``.
         loss: element-wise loss.
+        weights: shape ``(n,)``, what each interaction counts in the loss; by default, one.
 
     Raises:
         ValueError: if the numbers or lengths of the columns do not match.
@@ -77,8 +82,10 @@ class ModuleObjective:
         columns: Sequence[Tensor],
         targets: Tensor,
         loss: PointwiseLoss = binary_cross_entropy,
+        weights: Tensor | None = None,
     ) -> None:
-        lengths = {len(column) for column in (*columns, targets)}
+        weights = torch.ones_like(targets) if weights is None else weights
+        lengths = {len(column) for column in (*columns, targets, weights)}
         if len(fields) != len(columns) or len(lengths) != 1:
             raise ValueError(
                 f"{len(fields)} fields need as many columns, all as long as the targets; got {len(columns)} "
@@ -88,6 +95,7 @@ class ModuleObjective:
         self.columns = dict(zip(fields, columns))
         self._targets = targets
         self._loss = loss
+        self._weights = weights
 
     def entities(self, field: str) -> Tensor:
         """Entity id of ``field`` in every interaction, shape ``(n,)``."""
@@ -97,28 +105,32 @@ class ModuleObjective:
         """Fold of every interaction by its ids, shape ``(n,)``."""
         return fold_of(list(self.columns.values()), num_folds)
 
-    def training_outputs(self, *ids: Tensor) -> Tensor:
+    def training_outputs(self, *ids: Tensor, fold: int | None = None) -> Tensor:
         """What the module says of a training batch; in a training loop, call this in place of the module.
 
-        With cross-fitting, each interaction looks up what was assigned without its fold.
+        With cross-fitting, each interaction looks up what was assigned without its fold, or without the given one.
         """
         assignments = {m for m in self.module.modules() if isinstance(m, ClusterAssignment)}
-        with cross_fitted(assignments, ids):
+        with cross_fitted(assignments, ids, fold):
             outputs: Tensor = self.module(*ids)
         return outputs
 
-    def outputs(self, interactions: Tensor) -> Tensor:
+    def outputs(self, interactions: Tensor, fold: int | None = None) -> Tensor:
         """Outputs of the module in evaluation mode, shape ``(B,)``."""
         training = self.module.training
         self.module.eval()
         try:
-            return self.training_outputs(*(column[interactions] for column in self.columns.values()))
+            return self.training_outputs(*(column[interactions] for column in self.columns.values()), fold=fold)
         finally:
             self.module.train(training)
 
     def targets(self, interactions: Tensor) -> Tensor:
         """Targets of the numbered interactions, shape ``(B,)``."""
         return self._targets[interactions]
+
+    def weights(self, interactions: Tensor) -> Tensor:
+        """Weights of the numbered interactions, shape ``(B,)``."""
+        return self._weights[interactions]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Element-wise loss."""

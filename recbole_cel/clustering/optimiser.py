@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..embedding.additive import AdditiveEmbedding, levels_of
+from ..embedding.additive import AdditiveEmbedding
 from ..embedding.clustered import ClusteredEmbedding
 from .cross_fitting import reassign_cross_fitted
+from .events import ClusterEvent, Progress, no_progress
+from .field import by_level, has_choice, has_free_cluster
 from .grouping import InteractionsByEntity
+from .joint import PairSplitter
 from .objective import Objective
 from .optimiser_state import copy_row_state
 from .probe import Probe, is_linear_in_row, probe_everything
@@ -25,63 +26,17 @@ from .settings import ClusterSettings
 from .split import apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
-# With cross-fitting, growth of a field ends after so many events in a row that gave it less than this share of
+# With cross-fitting, growth of a field rests after so many events in a row that gave it less than this share of
 # clusters more.
 POOR_SPLITS = 2
 ENOUGH_SPLITS = 0.15
+# It is tried again so many epochs after the start (where reassignments do not say when), and then each time at this
+# many times the epochs of the time before.
+RETRY_INTERVAL = 2.0
+RETRY_SLOWDOWN = 1.5
 # A probe that several fields share: numbers in it, and interactions in one pass through the model.
 MAX_PROBED = 1 << 26
 MAX_INTERACTIONS = 1 << 14
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
-"""Opened with what is being done and how many interactions it has; gives a function that is told of each few."""
-
-
-@contextmanager
-def no_progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Show nothing."""
-    yield lambda interactions: None
-
-
-@dataclass(frozen=True)
-class ClusterEvent:
-    """One change of one field's clusters.
-
-    Attributes:
-        kind: ``split`` or ``reassignment``.
-        field: name of the entity field.
-        level: the first level that was split, from 1; 0 where none was.
-        step: optimiser steps done before the event.
-        clusters_before: number of clusters with members before the event, in all levels.
-        clusters_after: the same after it.
-        moved: entities that changed their cluster.
-        entities: entities of the field.
-        loss_before: mean training loss of an interaction, of those that the event looked at, before it.
-        loss_after: the same after it, to first order; without folds a split changes none, with folds all entities
-            are reassigned in passing.
-        seconds: wall time.
-    """
-
-    kind: str
-    field: str
-    level: int
-    step: int
-    clusters_before: int
-    clusters_after: int
-    moved: int
-    entities: int
-    loss_before: float
-    loss_after: float
-    seconds: float
-
-    def __str__(self) -> str:
-        where = f" of level {self.level}" if self.level > 1 else ""
-        return (
-            f"{self.field} {self.kind}{where} at step {self.step}: "
-            f"{self.clusters_before} -> {self.clusters_after} clusters, "
-            f"{self.moved} of {self.entities} entities moved, "
-            f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}, {self.seconds:.2f} s"
-        )
 
 
 class ClusterOptimiser:
@@ -131,7 +86,7 @@ class ClusterOptimiser:
         on_event: Callable[[ClusterEvent], None] = lambda event: None,
         progress: Progress = no_progress,
     ) -> None:
-        self.fields = {name: _by_level(name, tables) for name, tables in fields.items()}
+        self.fields = {name: by_level(name, tables) for name, tables in fields.items()}
         self.objective = objective
         self.settings = settings
         self.optimiser = optimiser
@@ -148,6 +103,7 @@ class ClusterOptimiser:
         self._poor_splits = dict.fromkeys(self.fields, 0)
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else math.inf
+        self._retry_every = in_steps(settings.reassign_interval or RETRY_INTERVAL)
         self._personal_from = (
             round(settings.personalisation_start * steps_per_epoch) if settings.personalisation else None
         )
@@ -161,33 +117,65 @@ class ClusterOptimiser:
     def step(self) -> list[ClusterEvent]:
         """Count one optimiser step and do what is due after it; returns the events.
 
-        With cross-fitting, levels are grown within a reassignment. Without, a reassignment that is due at the same
-        step as a split comes first: right after a split the children's rows are equal, and there is nothing to
-        choose between them.
+        After the first step, and whenever growth that rests is tried again, pairs of fields are split jointly
+        before anything else. With cross-fitting, levels are grown within a reassignment. Without, a reassignment
+        that is due at the same step as a split comes first: right after a split the children's rows are equal, and
+        there is nothing to choose between them.
         """
         self.steps += 1
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        growing = list(filter(self._growing, self.fields)) if self._is_due(self._split_every) else []
+        growing = [name for name in self.fields if self._growing(name)] if self._is_due(self._split_every) else []
+        resting = list[str]()
+        if self._is_due(self._retry_every, max(RETRY_SLOWDOWN, self.settings.reassign_slowdown)):
+            resting = [name for name in self.fields if self._rests(name) and self._with_room(name)]
+        growing = [name for name in self.fields if name in growing or name in resting]
+        jointly = len(self.fields) > 1 and (self.steps == 1 or bool(resting))
         grown = [name for name in growing if self._in_folds(name)]
         split = [name for name in growing if name not in grown]
         reassigned = list[str]()
         if self._is_due(self._reassign_every, self.settings.reassign_slowdown):
-            reassigned = [name for name, levels in self.fields.items() if any(map(_has_choice, levels))]
-        if (reassigned or growing) and self.objective.refresh():
+            reassigned = [name for name, levels in self.fields.items() if any(map(has_choice, levels))]
+        if (reassigned or growing or jointly) and self.objective.refresh():
             self._index.clear()
+        events = self.split_jointly() if jointly else []
         together = [name for name in self.fields if name in reassigned or name in grown]
         started = time.perf_counter()
         seen = self._probes([name for name in together if self._in_folds(name)])
         share = (time.perf_counter() - started) / max(1, len(seen))
-        events = []
         for name in together:
             done = self._reassign(name, name in grown, seen, share if name in seen else 0.0)
             events.append(done)
             self._on_event(done)
         for name in split:
             events.append(self.split(name))
+            self._on_event(events[-1])
+        return events
+
+    def split_jointly(self) -> list[ClusterEvent]:
+        """Look now for directions that pairs of fields have in common, and split levels of both along them."""
+        events, started = [], time.perf_counter()
+        before = {name: self._num_clusters(name) for name in self.fields}
+        splitter = PairSplitter(self.objective, self.fields, self._seed + self.steps)
+        with self._progress("joint split", splitter.num_visits) as advance:
+            done = splitter.split_all(advance)
+        for pair, agreement, split in done:
+            for name, splits in zip(pair, split.splits):
+                for number, parents, children in splits:
+                    self._carry_state(self.fields[name][number], parents, children)
+                if splits:
+                    self._poor_splits[name] = 0
+            were = sum(before[name] for name in pair)
+            are = were + sum(len(children) for splits in split.splits for *_, children in splits)
+            entities = sum(self.fields[name][0][0].num_embeddings for name in pair)
+            seconds, started = time.perf_counter() - started, time.perf_counter()
+            events.append(
+                ClusterEvent(
+                    *("joint split", " x ".join(pair), 0, self.steps, were, are, split.moved, entities),
+                    *(math.nan, math.nan, seconds, split.kept, agreement),
+                )
+            )
             self._on_event(events[-1])
         return events
 
@@ -255,7 +243,7 @@ class ClusterOptimiser:
                     if name != field and done.change is not None:
                         seen[name] = other._replace(outputs=other.outputs + done.change)
             else:
-                several = [tables for tables in levels if _has_choice(tables)] or levels[:1]
+                several = [tables for tables in levels if has_choice(tables)] or levels[:1]
                 candidates = settings.reassign_candidates
                 if candidates and len(index.order) and self._is_linear(field):
                     candidates = 0
@@ -269,7 +257,7 @@ class ClusterOptimiser:
             new = sum(len(children) for *_, children in done.splits)
             enough = new >= ENOUGH_SPLITS * min(before, settings.split_count or before)
             self._poor_splits[field] = 0 if enough else self._poor_splits[field] + 1
-        total = max(1, len(index.order))
+        total = max(1.0, float(self.objective.weights(index.order).double().sum()))
         losses = done.loss_before / total, done.loss_after / total
         level = min((number + 1 for number, *_ in done.splits), default=0)
         kind = "split" if grow else "reassignment"
@@ -318,15 +306,20 @@ class ClusterOptimiser:
         return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
     def _growing(self, field: str) -> list[list[ClusteredEmbedding]]:
-        """The levels of ``field`` that still grow: not full, unless splits were in vain too often."""
-        if self._poor_splits[field] >= POOR_SPLITS:
-            return []
-        return list(filter(_has_free_cluster, self.fields[field]))
+        """The levels of ``field`` that still grow: not full, unless growth rests."""
+        return [] if self._rests(field) else self._with_room(field)
+
+    def _with_room(self, field: str) -> list[list[ClusteredEmbedding]]:
+        return list(filter(has_free_cluster, self.fields[field]))
+
+    def _rests(self, field: str) -> bool:
+        """Whether the growth of ``field`` rests, because splits were in vain too often."""
+        return self._poor_splits[field] >= POOR_SPLITS
 
     def _grown_next(self, field: str) -> list[int]:
         """Numbers of the levels of ``field`` to grow next: one more than there are with several clusters."""
-        levels, growing = self.fields[field], self._growing(field)
-        some = 1 + sum(map(_has_choice, levels))
+        levels, growing = self.fields[field], self._with_room(field)
+        some = 1 + sum(map(has_choice, levels))
         return [number for number, tables in enumerate(levels) if tables in growing][:some]
 
     def _in_folds(self, field: str) -> bool:
@@ -364,23 +357,3 @@ class ClusterOptimiser:
         after, entities = self._num_clusters(field), self.fields[field][0][0].num_embeddings
         seconds = time.perf_counter() - started
         return ClusterEvent(kind, field, level, self.steps, before, after, moved, entities, was, now, seconds)
-
-
-def _by_level(
-    field: str, tables: Sequence[ClusteredEmbedding | AdditiveEmbedding]
-) -> list[list[ClusteredEmbedding]]:
-    """For each level of the field's tables, the tables that share the level's assignment."""
-    split = [levels_of(table) for table in tables]
-    if len({len(levels) for levels in split}) != 1 or any(
-        level.assignment is not first.assignment for levels in split for level, first in zip(levels, split[0])
-    ):
-        raise ValueError(f"the tables of field {field} must share one ClusterAssignment object for each level")
-    return [list(level) for level in zip(*split)]
-
-
-def _has_choice(tables: Sequence[ClusteredEmbedding]) -> bool:
-    return tables[0].assignment.num_clusters > 1
-
-
-def _has_free_cluster(tables: Sequence[ClusteredEmbedding]) -> bool:
-    return tables[0].assignment.num_clusters < tables[0].assignment.max_clusters

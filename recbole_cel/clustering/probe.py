@@ -23,11 +23,13 @@ class Probe(NamedTuple):
     Attributes:
         outputs: shape ``(B,)``.
         targets: shape ``(B,)``.
+        weights: shape ``(B,)``, what each interaction counts in the loss.
         jacobian: shape ``(B, D)``, derivative of each output with respect to its entity's own row.
     """
 
     outputs: Tensor
     targets: Tensor
+    weights: Tensor
     jacobian: Tensor
 
     def of(self, interactions: Tensor) -> Probe:
@@ -76,7 +78,8 @@ def probe_several(
         leaves = [records[table][0].rows for table in used]
         # Outputs do not depend on each other, so the gradient of their sum holds each one's own.
         grads = dict(zip(used, torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)))
-    targets, outputs = objective.targets(interactions), outputs.detach()
+    targets, weights = objective.targets(interactions), objective.weights(interactions)
+    outputs = outputs.detach()
 
     def jacobian(table: ClusteredEmbedding) -> Tensor:
         grad = grads.get(table)
@@ -84,7 +87,8 @@ def probe_several(
             return outputs.new_zeros(len(outputs), table.embedding_dim)
         return grad.reshape(len(outputs), -1)
 
-    return [Probe(outputs, targets, torch.cat([jacobian(table) for table in tables], dim=1)) for tables in fields]
+    jacobians = (torch.cat([jacobian(table) for table in tables], dim=1) for tables in fields)
+    return [Probe(outputs, targets, weights, of_field) for of_field in jacobians]
 
 
 def probe_everything(

@@ -49,10 +49,10 @@ class Quadratic(NamedTuple):
             objective, seen.outputs + (jacobian * (whole[chunk.owner] - trained)).sum(dim=1), seen.targets
         )
         centre = seen.outputs + (jacobian * (reach.centre - trained)).sum(dim=1)
-        bend = bends(objective, centre, reach.distance(jacobian), seen.targets).unsqueeze(1)
+        bend = (seen.weights * bends(objective, centre, reach.distance(jacobian), seen.targets)).unsqueeze(1)
         blocks = Blocks(chunk.owner, len(whole))
         curvature = blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))
-        gradient = chunk.sum_by_entity(slopes.unsqueeze(1) * jacobian)
+        gradient = chunk.sum_by_entity((seen.weights * slopes).unsqueeze(1) * jacobian)
         return cls(gradient - torch.einsum("gde,ge->gd", curvature, whole), curvature)
 
 

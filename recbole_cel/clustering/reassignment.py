@@ -126,7 +126,8 @@ def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Te
     """Summed loss of each entity of the chunk under each cluster, shape ``(E, K)``."""
     without = seen.outputs - (seen.jacobian * rows[current][chunk.owner]).sum(dim=1)
     outputs = torch.addmm(without.unsqueeze(1), seen.jacobian, rows.T)
-    return chunk.sum_by_entity(objective.loss(outputs, seen.targets.unsqueeze(1)))
+    losses = objective.loss(outputs, seen.targets.unsqueeze(1))
+    return chunk.sum_by_entity(seen.weights.unsqueeze(1) * losses)
 
 
 def _moved(seen: Probe, steps: Tensor) -> Probe:
@@ -158,6 +159,7 @@ def _checked_losses(
         with level.assignment.provisionally(part.entities, level.alive[choice[tried]]), torch.no_grad():
             for piece in part.pieces(MAX_INTERACTIONS):
                 outputs = objective.outputs(piece.interactions)
-                losses += piece.sum_by_entity(objective.loss(outputs, objective.targets(piece.interactions)))
+                each = objective.loss(outputs, objective.targets(piece.interactions))
+                losses += piece.sum_by_entity(objective.weights(piece.interactions) * each)
         exact[tried.nonzero().squeeze(1), choice[tried]] = losses
     return exact

@@ -79,9 +79,9 @@ def propose_split(
     def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
             seen = probe_chunk(objective, tables, chunk, MAX_INTERACTIONS)
-            slope = loss_slope(objective, seen.outputs, seen.targets).unsqueeze(1)
+            slope = (seen.weights * loss_slope(objective, seen.outputs, seen.targets)).unsqueeze(1)
             gradients = chunk.sum_by_entity((slope * seen.jacobian).double())
-            losses = chunk.sum_by_entity(objective.loss(seen.outputs, seen.targets).double())
+            losses = chunk.sum_by_entity((seen.weights * objective.loss(seen.outputs, seen.targets)).double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
             norm.index_add_(0, clusters, gradients.norm(dim=1))

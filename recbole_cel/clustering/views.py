@@ -61,10 +61,11 @@ class Views:
         chunk: the same.
         outputs: shape ``(B,)``, of the probe.
         targets: shape ``(B,)``, of the probe.
+        weights: shape ``(B,)``, of the probe.
         choice: for each level, the position of each view's cluster among the level's, shape ``(E, F + 1)``.
         at: shape ``(E, F + 1, D)``, the points that the views have at first.
-        size: shape ``(E, F)``, interactions of each cell.
-        evidence: shape ``(E, F + 1)``, interactions of each view.
+        size: shape ``(E, F)``, interactions of each cell, by their weights.
+        evidence: shape ``(E, F + 1)``, interactions of each view, by their weights.
         exists: shape ``(E, F + 1)``, bool, whether the view leaves anything out, or is the one with all.
         gradient: shape ``(E, F + 1, D)``, of the views' losses by the points that they have at first.
 
@@ -73,12 +74,12 @@ class Views:
     """
 
     def __init__(self, objective: Objective, start: Start, metric: Metric, chunk: Chunk, seen: Probe) -> None:
-        self.chunk, self.outputs, self.targets = chunk, seen.outputs, seen.targets
+        self.chunk, self.outputs, self.targets, self.weights = chunk, seen.outputs, seen.targets, seen.weights
         self._objective = objective
         self._metric = metric
         entities, folds = len(chunk.entities), chunk.num_folds
         cells = chunk.owner * folds + chunk.fold
-        self.size = torch.bincount(cells, minlength=entities * folds).view(entities, folds)
+        self.size = torch.bincount(cells, seen.weights, entities * folds).view(entities, folds)
         count = self.size.sum(dim=1, keepdim=True)
         self.evidence = torch.cat([count - self.size, count], dim=1)
         self.exists = torch.cat([self.size > 0, count >= 0], dim=1)
@@ -93,12 +94,13 @@ class Views:
         left_out = self._fold == torch.arange(folds + 1, device=chunk.fold.device)
         shares = self._shares(self.at)
         without = outputs - shares.gather(2, self._fold)
-        self._slopes = loss_slope(objective, without + shares, targets.expand_as(shares))
+        weights = blocks.pad(seen.weights.unsqueeze(1))
+        self._slopes = weights * loss_slope(objective, without + shares, targets.expand_as(shares))
         self.gradient = blocks.sum_products(self._slopes.masked_fill(left_out, 0.0), self._derivative)
         check_gradients(self.gradient)
         centre = without + (self._derivative @ start.reach.centre).unsqueeze(2)
         bend = bends(objective, centre, start.reach.distance(self._derivative).unsqueeze(2), targets)
-        self._weight = bend.expand_as(shares).masked_fill(left_out, 0.0)
+        self._bends = (weights * bend).expand_as(shares).masked_fill(left_out, 0.0)
 
     @property
     def num_numbers(self) -> int:
@@ -119,7 +121,7 @@ class Views:
         steps, agreement = torch.zeros_like(pull), (pull * direction).sum(dim=2, keepdim=True)
         tiny, enough = torch.finfo(pull.dtype).tiny, TOLERANCE * float(agreement.sum())
         for _ in range(MAX_STEPS):
-            change = self._weight * self._shares(direction)
+            change = self._bends * self._shares(direction)
             product = self._blocks.sum_products(change, self._derivative) + prior * direction
             length = agreement / (direction * product).sum(dim=2, keepdim=True).clamp(min=tiny)
             steps += length * direction
@@ -144,8 +146,12 @@ class Views:
         return self._metric.gradients(self.gradient[:, -1]).norm(dim=1)
 
     def training_losses(self) -> Tensor:
-        """Loss of each interaction, shape ``(B,)``."""
-        return self._objective.loss(self.outputs, self.targets)
+        """Weighted loss of each interaction, shape ``(B,)``."""
+        return self.losses(self.outputs)
+
+    def losses(self, outputs: Tensor) -> Tensor:
+        """Weighted loss of each interaction if it had these ``outputs`` ``(B,)``, in the same shape."""
+        return self.weights * self._objective.loss(outputs, self.targets)
 
     def changes(self, steps: Tensor) -> Tensor:
         """What outputs change by ``(B,)``, to first order, where views have taken ``steps`` ``(E, F + 1, D)``."""

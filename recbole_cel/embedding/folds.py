@@ -33,12 +33,15 @@ def fold_of(columns: Sequence[Tensor], folds: int) -> Tensor:
 
 
 @contextmanager
-def cross_fitted(assignments: Iterable[ClusterAssignment], columns: Sequence[Tensor]) -> Iterator[None]:
+def cross_fitted(
+    assignments: Iterable[ClusterAssignment], columns: Sequence[Tensor], fold: int | None = None
+) -> Iterator[None]:
     """Within the block, interaction ``b`` looks up what was assigned without its fold.
 
     Args:
         assignments: those of the model. Without folds they are looked up as ever.
         columns: id columns of the batch, from which the folds are mixed.
+        fold: what all interactions leave out instead of their own fold, if given.
     """
     by_number: dict[int, list[ClusterAssignment]] = {}
     for assignment in assignments:
@@ -46,5 +49,6 @@ def cross_fitted(assignments: Iterable[ClusterAssignment], columns: Sequence[Ten
             by_number.setdefault(assignment.num_folds, []).append(assignment)
     with ExitStack() as stack:
         for number, some in by_number.items():
-            stack.enter_context(without(some, fold_of(columns, number)))
+            own = fold_of(columns, number)
+            stack.enter_context(without(some, own if fold is None else torch.full_like(own, fold)))
         yield

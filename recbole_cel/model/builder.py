@@ -65,9 +65,9 @@ class StrategyRecommender(AbstractRecommender):
         return [self.USER_ID, self.ITEM_ID]
 
     @contextmanager
-    def cross_fitted(self, interaction: Any) -> Iterator[None]:
-        """Within the block, ``interaction`` looks up what was assigned without its folds."""
-        with cross_fitted(self._assignments, [interaction[name] for name in self.fold_fields]):
+    def cross_fitted(self, interaction: Any, fold: int | None = None) -> Iterator[None]:
+        """Within the block, ``interaction`` looks up what was assigned without its folds, or without the given."""
+        with cross_fitted(self._assignments, [interaction[name] for name in self.fold_fields], fold):
             yield
 
     def calculate_loss(self, interaction: Any) -> Tensor:

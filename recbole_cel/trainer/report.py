@@ -19,6 +19,16 @@ def byte_text(number: float) -> str:
     return f"{number:.1f} TB"
 
 
+def alike_notes(sizes: Sequence[FieldSize]) -> list[str]:
+    """A line for each field whose ids all share one row."""
+    return [
+        f"{size.field}: all {size.entities} ids share one row; nothing in the training data was found to tell them "
+        "apart. Is it enough data, and has the field anything to do with the labels?"
+        for size in sizes
+        if size.alike
+    ]
+
+
 def final_report(
     model: str,
     test_result: Mapping[str, float],
@@ -86,5 +96,5 @@ def final_report(
             "full, all",
             "smaller",
         ]
-        parts.append(tabulate(lines, headers=headers))
+        parts.append("\n".join([tabulate(lines, headers=headers), *alike_notes(sizes)]))
     return "\n\n".join(parts)

@@ -24,6 +24,7 @@ class FieldSize(NamedTuple):
         assignment_bytes: of what is stored for each entity besides.
         optimiser_bytes: of the optimiser's state for the tables.
         full_bytes: of full tables and the same optimiser's state for them.
+        alike: whether all ids share one row.
     """
 
     field: str
@@ -35,6 +36,7 @@ class FieldSize(NamedTuple):
     assignment_bytes: int
     optimiser_bytes: int
     full_bytes: int
+    alike: bool = False
 
     @property
     def total_bytes(self) -> int:
@@ -76,4 +78,5 @@ def field_size(
         sum(part.numel() * part.element_size() for a in assignments for part in (a.clusters, a.held_out)),
         optimiser_bytes,
         full * 4 * (1 + moments),
+        entities > 1 and bool(assignments) and all(assignment.num_clusters == 1 for assignment in assignments),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -236,8 +237,10 @@ class Trainer(RecBoleTrainer):
             "loss_before": event.loss_before,
             "loss_after": event.loss_after,
             "seconds": event.seconds,
+            "directions": event.directions if event.kind == "joint split" else math.nan,
         }.items():
-            self.tensorboard.add_scalar(f"Clusters/{event.field}/{event.kind}/{name}", value, event.step)
+            if not math.isnan(value):
+                self.tensorboard.add_scalar(f"Clusters/{event.field}/{event.kind}/{name}", value, event.step)
 
     @contextmanager
     def _progress(self, what: str, total: int) -> Iterator[Callable[[int], object]]:

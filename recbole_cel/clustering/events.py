@@ -1,0 +1,70 @@
+"""What the cluster optimisation tells of what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Opened with what is being done and how many interactions it has; gives a function that is told of each few."""
+
+
+@contextmanager
+def no_progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show nothing."""
+    yield lambda interactions: None
+
+
+@dataclass(frozen=True)
+class ClusterEvent:
+    """One change of the clusters of one field, or of a pair of fields.
+
+    Attributes:
+        kind: ``split``, ``reassignment`` or ``joint split``.
+        field: name of the entity field; of a pair, both names with an ``x`` in between.
+        level: the first level that was split, from 1; 0 where none was.
+        step: optimiser steps done before the event.
+        clusters_before: number of clusters with members before the event, in all levels.
+        clusters_after: the same after it.
+        moved: entities that changed their cluster.
+        entities: entities of the field.
+        loss_before: mean training loss of an interaction, of those that the event looked at, before it; no number
+            for a joint split.
+        loss_after: the same after it, to first order; without folds a split changes none, with folds all entities
+            are reassigned in passing.
+        seconds: wall time.
+        directions: of a joint split, how many there were.
+        agreement: of a joint split, by how many standard deviations left-out interactions agreed with each
+            direction that was tested, the last of which may have failed.
+    """
+
+    kind: str
+    field: str
+    level: int
+    step: int
+    clusters_before: int
+    clusters_after: int
+    moved: int
+    entities: int
+    loss_before: float
+    loss_after: float
+    seconds: float
+    directions: int = 0
+    agreement: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" of level {self.level}" if self.level > 1 else ""
+        if self.kind == "joint split":
+            tests = " ".join(f"{test:.1f}" for test in self.agreement) or "none"
+            return (
+                f"{self.field} {self.kind} at step {self.step}: {self.directions} directions, tests {tests}, "
+                f"{self.clusters_before} -> {self.clusters_after} clusters, "
+                f"{self.moved} of {self.entities} entities moved, {self.seconds:.2f} s"
+            )
+        return (
+            f"{self.field} {self.kind}{where} at step {self.step}: "
+            f"{self.clusters_before} -> {self.clusters_after} clusters, "
+            f"{self.moved} of {self.entities} entities moved, "
+            f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}, {self.seconds:.2f} s"
+        )

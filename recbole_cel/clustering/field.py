@@ -1,0 +1,30 @@
+"""The levels of a field, as the tables that share each level's assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..embedding.additive import AdditiveEmbedding, levels_of
+from ..embedding.clustered import ClusteredEmbedding
+
+
+def by_level(
+    field: str, tables: Sequence[ClusteredEmbedding | AdditiveEmbedding]
+) -> list[list[ClusteredEmbedding]]:
+    """For each level of the field's tables, the tables that share the level's assignment."""
+    split = [levels_of(table) for table in tables]
+    if len({len(levels) for levels in split}) != 1 or any(
+        level.assignment is not first.assignment for levels in split for level, first in zip(levels, split[0])
+    ):
+        raise ValueError(f"the tables of field {field} must share one ClusterAssignment object for each level")
+    return [list(level) for level in zip(*split)]
+
+
+def has_choice(tables: Sequence[ClusteredEmbedding]) -> bool:
+    """Whether a level has several clusters."""
+    return tables[0].assignment.num_clusters > 1
+
+
+def has_free_cluster(tables: Sequence[ClusteredEmbedding]) -> bool:
+    """Whether a level may have more clusters."""
+    return tables[0].assignment.num_clusters < tables[0].assignment.max_clusters

@@ -1,0 +1,113 @@
+"""Joint splits of all pairs of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...embedding.clustered import ClusteredEmbedding
+from ..objective import Objective
+from .directions import Directions, find_directions
+from .joint_split import JointSplit, Side, split_jointly
+from .residuals import Residuals, residuals
+from .sensitivity import sensitivity
+
+Levels = Sequence[Sequence[ClusteredEmbedding]]
+
+# Folds by which directions are tested where the assignments have none.
+TEST_FOLDS = 4
+# Interactions in one pass through the model, and those that tell how outputs depend on pairs of rows.
+MAX_INTERACTIONS = 1 << 14
+SAMPLE = 256
+
+
+class PairSplit(NamedTuple):
+    """What became of a pair of fields.
+
+    Attributes:
+        fields: names of the two.
+        agreement: see :class:`~.directions.Directions`.
+        done: what was split.
+    """
+
+    fields: tuple[str, str]
+    agreement: tuple[float, ...]
+    done: JointSplit
+
+
+class PairSplitter:
+    """Finds directions of all pairs of fields, and splits levels along them.
+
+    Args:
+        objective: the training loss.
+        fields: for each entity field, its levels.
+        seed: of chance.
+    """
+
+    def __init__(self, objective: Objective, fields: Mapping[str, Levels], seed: int) -> None:
+        self._objective = objective
+        self._fields = fields
+        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
+        self._ids = {name: objective.entities(name) for name in fields}
+        folds = {levels[0][0].assignment.num_folds for levels in fields.values()}
+        self._num_folds = max(folds) if max(folds) > 1 else TEST_FOLDS
+        self._folds = objective.folds(self._num_folds)
+        self._numbers = torch.arange(len(self._folds), device=self._folds.device)
+        self._views: dict[int | None, Tensor] = {}
+        self._advance: Callable[[int], object] = lambda interactions: None
+
+    @property
+    def num_visits(self) -> int:
+        """How often interactions are looked at, at most."""
+        number = len(self._fields)
+        return number * (number - 1) // 2 * (self._num_folds + 1) * len(self._folds)
+
+    def split_all(self, advance: Callable[[int], object] = lambda interactions: None) -> list[PairSplit]:
+        """Split all pairs of fields, the pair with the strongest direction first.
+
+        ``advance`` is told the number of interactions looked at, for a progress bar.
+        """
+        self._advance = advance
+        found = {pair: self._directions(*pair) for pair in combinations(self._fields, 2)}
+        order = sorted(found, key=lambda pair: -float(found[pair].effect[:1].sum()))
+        return [PairSplit(pair, found[pair].agreement, self._split(pair, found[pair])) for pair in order]
+
+    def _directions(self, left: str, right: str) -> Directions:
+        sizes = tuple(self._fields[name][0][0].num_embeddings for name in (left, right))
+        return find_directions(
+            self._ids[left], self._ids[right], sizes, self._folds, self._num_folds, self._residuals, self._seed
+        )
+
+    def _residuals(self, fold: int | None) -> Residuals:
+        outputs = self._outputs(fold)
+        told = torch.ones_like(outputs) if fold is None else (self._folds != fold).to(outputs.dtype)
+        fields = [(ids, self._fields[name][0][0].num_embeddings) for name, ids in self._ids.items()]
+        self._advance(len(self._folds))
+        return residuals(self._objective, outputs, self._numbers, fields, told)
+
+    def _outputs(self, fold: int | None) -> Tensor:
+        if not self._views_differ():
+            fold = None
+        if fold not in self._views:
+            with torch.no_grad():
+                parts = [self._objective.outputs(some, fold) for some in self._numbers.split(MAX_INTERACTIONS)]
+            self._views = {fold: torch.cat(parts)}
+        return self._views[fold]
+
+    def _views_differ(self) -> bool:
+        assignments = [tables[0].assignment for levels in self._fields.values() for tables in levels]
+        return any(bool((a.held_out != a.clusters).any()) for a in assignments if a.num_folds > 1)
+
+    def _split(self, pair: tuple[str, str], found: Directions) -> JointSplit:
+        if not len(found.effect):
+            return JointSplit(0, ([], []), 0)
+        levels = [self._fields[name] for name in pair]
+        some = torch.randperm(len(self._folds), generator=self._generator)[:SAMPLE].to(self._folds.device)
+        seen = sensitivity(self._objective, levels[0], levels[1], some, self._generator)
+        sides = Side(levels[0], seen.left), Side(levels[1], seen.right)
+        return split_jointly(sides, found, seen.strength)

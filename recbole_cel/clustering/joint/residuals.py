@@ -1,0 +1,86 @@
+"""What the training loss still asks of each output, once every entity has a bias.
+
+Growth of one field sees main effects by itself. What is left of the outputs' gradients when all entities have had
+a bias of their own is what only pairs of entities can explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..objective import Objective, loss_curvature, loss_slope
+
+# Newton steps of the biases, field after field.
+ROUNDS = 3
+# Of the variance of biases; where entities differ by less, they are taken to be alike.
+MIN_VARIANCE = 1e-6
+# Of the largest curvature of an interaction, the least: outputs that are saturated have none.
+MIN_CURVATURE = 1e-6
+
+
+class Residuals(NamedTuple):
+    """First and second derivative of each interaction's weighted loss with respect to its output.
+
+    Attributes:
+        pull: shape ``(n,)``, minus the first derivative: how much the output should rise.
+        curvature: shape ``(n,)``, the second derivative, positive.
+    """
+
+    pull: Tensor
+    curvature: Tensor
+
+
+def residuals(
+    objective: Objective,
+    outputs: Tensor,
+    interactions: Tensor,
+    fields: Sequence[tuple[Tensor, int]],
+    told: Tensor,
+) -> Residuals:
+    """Residuals of all interactions beyond biases that some of them tell.
+
+    The biases are fitted to the loss by Newton's method, and shrunken by a variance that is estimated from the
+    entities themselves (empirical Bayes, by moments).
+
+    Args:
+        objective: the training loss.
+        outputs: shape ``(n,)``, what the model says now.
+        interactions: shape ``(n,)``, their numbers.
+        fields: entity ids ``(n,)`` of each field, and the field's number of entities.
+        told: shape ``(n,)``, weight of each interaction in the biases; zero for those that shall have no say.
+    """
+    targets, weights = objective.targets(interactions), objective.weights(interactions)
+    found = _derivatives(objective, outputs, targets, weights)
+    outputs = outputs + (told * found.pull).sum() / (told * found.curvature).sum().clamp(min=MIN_CURVATURE)
+    biases = [outputs.new_zeros(number) for _, number in fields]
+    strengths: list[Tensor] = []
+    for step in range(ROUNDS):
+        for place, (ids, number) in enumerate(fields):
+            found = _derivatives(objective, outputs, targets, weights)
+            pull = torch.bincount(ids, told * found.pull, number)
+            curvature = torch.bincount(ids, told * found.curvature, number)
+            if not step:
+                strengths.append(_shrinkage(pull, curvature, told, found))
+            change = (pull - strengths[place] * biases[place]) / (curvature + strengths[place])
+            biases[place] += change
+            outputs = outputs + change[ids]
+    return _derivatives(objective, outputs, targets, weights)
+
+
+def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights: Tensor) -> Residuals:
+    curvature = loss_curvature(objective, outputs, targets)
+    least = MIN_CURVATURE * curvature.max().clamp(min=torch.finfo(curvature.dtype).tiny)
+    return Residuals(-weights * loss_slope(objective, outputs, targets), weights * curvature.clamp(min=least))
+
+
+def _shrinkage(pull: Tensor, curvature: Tensor, told: Tensor, found: Residuals) -> Tensor:
+    """What is added to the curvature of each entity's loss, shape ``()``: dispersion over variance of the biases."""
+    total = (told * found.curvature).sum()
+    dispersion = (told * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
+    squares = curvature.square().sum().clamp(min=torch.finfo(total.dtype).tiny)
+    variance = (pull.square() - dispersion * curvature).sum() / squares
+    return dispersion / variance.clamp(min=MIN_VARIANCE)
