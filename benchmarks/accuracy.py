@@ -100,7 +100,9 @@ def main() -> None:
             best = max(range(len(grid)), key=lambda n: statistics.mean(run.valid[args.metric] for run in tried[n]))
             runs = tried[best] + [run(model, grid[best], seed, folder) for seed in args.seeds[len(choosing) :]]
             first = first or runs
-            reached, valid = ([part[args.metric] for part in parts] for parts in zip(*((r.test, r.valid) for r in runs)))
+            reached, valid = (
+                [part[args.metric] for part in parts] for parts in zip(*((r.test, r.valid) for r in runs))
+            )
             others = [metric for metric in runs[0].test if metric != args.metric]
             table.append(
                 [

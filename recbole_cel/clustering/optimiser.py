@@ -22,18 +22,11 @@ from .objective import Objective
 from .optimiser_state import copy_row_state
 from .probe import Probe, is_linear_in_row, probe_everything
 from .reassignment import reassign
+from .schedule import Schedule
 from .settings import ClusterSettings
 from .split import apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
-# With cross-fitting, growth of a field rests after so many events in a row that gave it less than this share of
-# clusters more.
-POOR_SPLITS = 2
-ENOUGH_SPLITS = 0.15
-# It is tried again so many epochs after the start (where reassignments do not say when), and then each time at this
-# many times the epochs of the time before.
-RETRY_INTERVAL = 2.0
-RETRY_SLOWDOWN = 1.5
 # A probe that several fields share: numbers in it, and interactions in one pass through the model.
 MAX_PROBED = 1 << 26
 MAX_INTERACTIONS = 1 << 14
@@ -53,9 +46,6 @@ class ClusterOptimiser:
             are grown by, and of who stays at a reassignment.
         on_event: called with each event.
         progress: shows how far an event has come.
-
-    Attributes:
-        steps: optimiser steps counted so far.
 
     Raises:
         ValueError: if tables of a field do not share their assignments.
@@ -90,29 +80,27 @@ class ClusterOptimiser:
         self.objective = objective
         self.settings = settings
         self.optimiser = optimiser
-        self.steps = 0
+        self._schedule = Schedule(settings, steps_per_epoch, self.fields)
         self._seed = seed
         self._on_event = on_event
         self._progress = progress
         self._index: dict[str, InteractionsByEntity] = {}
         self._linear: dict[str, bool] = {}
-
-        def in_steps(epochs: float) -> float:
-            return max(1.0, epochs * steps_per_epoch)
-
-        self._poor_splits = dict.fromkeys(self.fields, 0)
-        self._split_every = in_steps(settings.split_interval)
-        self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else math.inf
-        self._retry_every = in_steps(settings.reassign_interval or RETRY_INTERVAL)
-        self._personal_from = (
-            round(settings.personalisation_start * steps_per_epoch) if settings.personalisation else None
-        )
         self._start_personalisation_if_due()
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps counted so far."""
+        return self._schedule.steps
+
+    @steps.setter
+    def steps(self, number: int) -> None:
+        self._schedule.steps = number
 
     @property
     def personalised(self) -> bool:
         """Whether own rows are being trained, and the clusters stay as they are."""
-        return self._personal_from is not None and self.steps >= self._personal_from
+        return self._schedule.personalised
 
     def step(self) -> list[ClusterEvent]:
         """Count one optimiser step and do what is due after it; returns the events.
@@ -122,20 +110,22 @@ class ClusterOptimiser:
         that is due at the same step as a split comes first: right after a split the children's rows are equal, and
         there is nothing to choose between them.
         """
-        self.steps += 1
+        schedule = self._schedule
+        schedule.steps += 1
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        growing = [name for name in self.fields if self._growing(name)] if self._is_due(self._split_every) else []
-        resting = list[str]()
-        if self._is_due(self._retry_every, max(RETRY_SLOWDOWN, self.settings.reassign_slowdown)):
-            resting = [name for name in self.fields if self._rests(name) and self._with_room(name)]
-        growing = [name for name in self.fields if name in growing or name in resting]
-        jointly = len(self.fields) > 1 and (self.steps == 1 or bool(resting))
+        resting = [name for name in self.fields if schedule.retries and schedule.rests(name) and self._room(name)]
+        growing = [
+            name
+            for name in self.fields
+            if name in resting or (schedule.splits and not schedule.rests(name) and self._room(name))
+        ]
+        jointly = len(self.fields) > 1 and (schedule.starts or bool(resting))
         grown = [name for name in growing if self._in_folds(name)]
         split = [name for name in growing if name not in grown]
         reassigned = list[str]()
-        if self._is_due(self._reassign_every, self.settings.reassign_slowdown):
+        if schedule.reassigns:
             reassigned = [name for name, levels in self.fields.items() if any(map(has_choice, levels))]
         if (reassigned or growing or jointly) and self.objective.refresh():
             self._index.clear()
@@ -157,7 +147,7 @@ class ClusterOptimiser:
         """Look now for directions that pairs of fields have in common, and split levels of both along them."""
         events, started = [], time.perf_counter()
         before = {name: self._num_clusters(name) for name in self.fields}
-        splitter = PairSplitter(self.objective, self.fields, self._seed + self.steps)
+        splitter = PairSplitter(self.objective, self.fields, self._seed + self.steps, self.settings.split_count)
         with self._progress("joint split", splitter.num_visits) as advance:
             done = splitter.split_all(advance)
         for pair, agreement, split in done:
@@ -165,7 +155,7 @@ class ClusterOptimiser:
                 for number, parents, children in splits:
                     self._carry_state(self.fields[name][number], parents, children)
                 if splits:
-                    self._poor_splits[name] = 0
+                    self._schedule.wake(name)
             were = sum(before[name] for name in pair)
             are = were + sum(len(children) for splits in split.splits for *_, children in splits)
             entities = sum(self.fields[name][0][0].num_embeddings for name in pair)
@@ -191,7 +181,7 @@ class ClusterOptimiser:
         settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         levels = self.fields[field]
-        for tables in self._growing(field) or levels[-1:]:
+        for tables in self._room(field) or levels[-1:]:
             with self._progress(f"{field} split", len(index.order)) as advance:
                 found = propose_split(
                     self.objective, tables, index, settings.split_threshold, generator, advance=advance
@@ -255,8 +245,7 @@ class ClusterOptimiser:
             self._carry_state(levels[number], parents, children)
         if growing:
             new = sum(len(children) for *_, children in done.splits)
-            enough = new >= ENOUGH_SPLITS * min(before, settings.split_count or before)
-            self._poor_splits[field] = 0 if enough else self._poor_splits[field] + 1
+            self._schedule.grew(field, before, new)
         total = max(1.0, float(self.objective.weights(index.order).double().sum()))
         losses = done.loss_before / total, done.loss_after / total
         level = min((number + 1 for number, *_ in done.splits), default=0)
@@ -265,30 +254,12 @@ class ClusterOptimiser:
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the schedule; assignments and rows are in the tables' own state."""
-        return {
-            "steps": self.steps,
-            "poor_splits": dict(self._poor_splits),
-        }
+        return self._schedule.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
-        self.steps = int(state["steps"])
-        self._poor_splits.update(state["poor_splits"])
+        self._schedule.load_state_dict(state)
         self._start_personalisation_if_due()
-
-    def _is_due(self, every: float, slowdown: float = 1.0) -> bool:
-        """Whether a multiple of ``every`` steps, which need not be a whole number, has just been reached.
-
-        Of the multiples after the first, only those count that are ``slowdown`` times the last that counted, or
-        the next one if that is more; fractions are dropped.
-        """
-        multiple = self.steps // every
-        if multiple == (self.steps - 1) // every:
-            return False
-        counts = 1
-        while counts < multiple:
-            counts = max(counts + 1, int(counts * slowdown))
-        return counts == multiple
 
     def _start_personalisation_if_due(self) -> None:
         if self.personalised:
@@ -305,20 +276,13 @@ class ClusterOptimiser:
             return {}
         return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
-    def _growing(self, field: str) -> list[list[ClusteredEmbedding]]:
-        """The levels of ``field`` that still grow: not full, unless growth rests."""
-        return [] if self._rests(field) else self._with_room(field)
-
-    def _with_room(self, field: str) -> list[list[ClusteredEmbedding]]:
+    def _room(self, field: str) -> list[list[ClusteredEmbedding]]:
+        """The levels of ``field`` that may have more clusters."""
         return list(filter(has_free_cluster, self.fields[field]))
-
-    def _rests(self, field: str) -> bool:
-        """Whether the growth of ``field`` rests, because splits were in vain too often."""
-        return self._poor_splits[field] >= POOR_SPLITS
 
     def _grown_next(self, field: str) -> list[int]:
         """Numbers of the levels of ``field`` to grow next: one more than there are with several clusters."""
-        levels, growing = self.fields[field], self._with_room(field)
+        levels, growing = self.fields[field], self._room(field)
         some = 1 + sum(map(has_choice, levels))
         return [number for number, tables in enumerate(levels) if tables in growing][:some]
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .objective import check_gradients
 from .quadratic import Quadratic
 
 # Each of three steps of expectation maximisation.
@@ -51,15 +52,25 @@ class Prior(NamedTuple):
 def factor(precisions: Tensor) -> Tensor:
     """Cholesky factors ``(G, D, D)`` of ``precisions`` ``(G, D, D)``.
 
-    Where the prior's is so small that rounding swallows it beside a curvature of lower rank, rounding is made up
-    for.
+    Where the prior's is so small that rounding swallows it beside a curvature of lower rank, as where outputs are
+    saturated, rounding is made up for: by ever more, until there are factors.
+
+    Raises:
+        ValueError: if a precision is not finite, as when training diverges.
     """
     found, failed = torch.linalg.cholesky_ex(precisions)
     if not bool(failed.any()):
         return found
-    missing = ROUNDING * precisions.diagonal(dim1=1, dim2=2).mean(dim=1) * (failed > 0)
+    check_gradients(precisions)
+    diagonal = precisions.diagonal(dim1=1, dim2=2).abs()
     eye = torch.eye(precisions.shape[1], dtype=precisions.dtype, device=precisions.device)
-    return torch.linalg.cholesky(precisions + missing.view(-1, 1, 1) * eye)
+    share = ROUNDING
+    while bool(failed.any()):
+        missing = (share * diagonal.mean(dim=1) + torch.finfo(precisions.dtype).tiny) * (failed > 0)
+        precisions = precisions + missing.view(-1, 1, 1) * eye
+        found, failed = torch.linalg.cholesky_ex(precisions)
+        share *= 10
+    return found
 
 
 def num_entities(width: int) -> int:

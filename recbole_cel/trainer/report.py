@@ -22,8 +22,8 @@ def byte_text(number: float) -> str:
 def alike_notes(sizes: Sequence[FieldSize]) -> list[str]:
     """A line for each field whose ids all share one row."""
     return [
-        f"{size.field}: all {size.entities} ids share one row; nothing in the training data was found to tell them "
-        "apart. Is it enough data, and has the field anything to do with the labels?"
+        f"{size.field}: all {size.entities} ids share one row; nothing was found in the training data that tells "
+        "them apart. Are there enough interactions, and has the field anything to do with the labels?"
         for size in sizes
         if size.alike
     ]

@@ -174,7 +174,10 @@ def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
         monkeypatch.setattr(cross_fitting, "MAX_NUMBERS", 1 << 11)
         problem = twins(1, 2, start=3)[0]
         run, seen = problem.objective.outputs, []
-        problem.objective.outputs = lambda rows, run=run, seen=seen: (seen.append(len(rows)), run(rows))[1]
+        problem.objective.outputs = lambda rows, *fold, run=run, seen=seen: (
+            seen.append(len(rows)),
+            run(rows, *fold),
+        )[1]
         generator = torch.Generator().manual_seed(0)
         settings = ClusterSettings(folds=3, split_gain=0.0)
         before = float(problem.loss_of_users().sum())
@@ -347,7 +350,7 @@ def test_fields_that_share_a_probe_know_of_each_others_moves():
     settings = ClusterSettings(folds=3, reassign_interval=1, reassign_gain=0.0, split_interval=9)
     runs = []
     run = problem.objective.outputs
-    problem.objective.outputs = lambda rows: (runs.append(len(rows)), run(rows))[1]
+    problem.objective.outputs = lambda rows, *fold: (runs.append(len(rows)), run(rows, *fold))[1]
     clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1, on_event=after)
     user, item = clusters.step()
     assert user.moved > 0 and item.moved > 0 and user.clusters_after == 2

@@ -1,10 +1,11 @@
 """Directions along which the entities of two fields differ together (GPCA of a pair of fields).
 
 As long as the entities of a field share a row, the gradient of an entity of another field holds its main effect
-only, however tastes differ: a saddle that no split of one field leaves. There, the second derivative of the loss by
-the row of a user and the row of an item is the residual of their interaction, times the derivative of the output by
-both rows. So its directions of descent are the leading singular pairs of the matrix of residuals. Entries are
-divided by the square roots of both entities' interactions, so that active entities do not hide the others.
+only, however tastes differ: a saddle that no split of one field leaves. There, the second derivative of the loss
+by the row of a user and the row of an item is the residual of their interaction, times the derivative of the
+output by both rows. So its directions of descent are the leading singular pairs of the matrix of residuals. Entries
+are divided by the square roots of both entities' interactions, so that active entities do not hide the others (as in
+regularised spectral clustering; Qin and Rohe, 2013).
 
 Whether a direction is more than noise is told by interactions that had no say in it: with each fold of them left
 out, the residuals of the fold should have the sign of the product of both entities' coordinates.
@@ -86,22 +87,23 @@ def find_directions(
         variance[: signs.shape[1]] += pull.square() @ signs.double().square()
     tests = (agreement / variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()).tolist()
     passed = next((n for n, test in enumerate(tests) if test < MIN_AGREEMENT), len(tests))
-    tests = tuple(tests[: passed + 1])
     whole = _pairs(matrix, left, right, residuals_without(None).pull, torch.ones_like(folds), seed)
     number = min(passed, *(pairs.left.shape[1] for pairs in (*without, whole)))
     turned = [_turned(pairs, whole, number) for pairs in without]
     turned.append((whole.left[:, :number], whole.right[:, :number]))
-    signs = [torch.stack([side > 0 for side in sides], dim=1) for sides in zip(*turned)]
-    effect = _effect(signs, left, right, folds, outside)
-    return Directions(signs[0], signs[1], tests, effect)
+    of_left, of_right = (torch.stack([side > 0 for side in sides], dim=1) for sides in zip(*turned))
+    effect = _effect((of_left, of_right), left, right, folds, outside)
+    return Directions(of_left, of_right, tuple(tests[: passed + 1]), effect)
 
 
 def _pairs(
     matrix: SparseMatrix, left: Tensor, right: Tensor, pull: Tensor, told: Tensor, seed: int
 ) -> SingularPairs:
-    """Singular pairs of the residuals ``pull`` ``(n,)``, for entities as active as in the interactions ``told``."""
+    """Singular pairs of the residuals ``pull`` ``(n,)``, for entities as active as they are in ``told``."""
+    number = float(told.sum())
     scale = [
-        torch.bincount(ids, told.to(pull.dtype), size).clamp(min=1).rsqrt()
+        # The mean is added: else the leading directions would be those of a few entities with hardly any interaction.
+        (torch.bincount(ids, told.to(pull.dtype), size) + number / size).rsqrt()
         for ids, size in zip((left, right), matrix.size)
     ]
     values = pull * scale[0][left] * scale[1][right]

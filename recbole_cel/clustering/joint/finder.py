@@ -12,7 +12,7 @@ from torch import Tensor
 from ...embedding.clustered import ClusteredEmbedding
 from ..objective import Objective
 from .directions import Directions, find_directions
-from .joint_split import JointSplit, Side, split_jointly
+from .joint_split import JointSplit, Side, has_room_to_split, split_jointly
 from .residuals import Residuals, residuals
 from .sensitivity import sensitivity
 
@@ -46,9 +46,11 @@ class PairSplitter:
         objective: the training loss.
         fields: for each entity field, its levels.
         seed: of chance.
+        max_splits: clusters of a level that are split at most; 0 means as many as there are.
     """
 
-    def __init__(self, objective: Objective, fields: Mapping[str, Levels], seed: int) -> None:
+    def __init__(self, objective: Objective, fields: Mapping[str, Levels], seed: int, max_splits: int = 0) -> None:
+        self._max_splits = max_splits
         self._objective = objective
         self._fields = fields
         self._generator = torch.Generator().manual_seed(seed)
@@ -64,8 +66,7 @@ class PairSplitter:
     @property
     def num_visits(self) -> int:
         """How often interactions are looked at, at most."""
-        number = len(self._fields)
-        return number * (number - 1) // 2 * (self._num_folds + 1) * len(self._folds)
+        return len(self._pairs()) * (self._num_folds + 1) * len(self._folds)
 
     def split_all(self, advance: Callable[[int], object] = lambda interactions: None) -> list[PairSplit]:
         """Split all pairs of fields, the pair with the strongest direction first.
@@ -73,15 +74,19 @@ class PairSplitter:
         ``advance`` is told the number of interactions looked at, for a progress bar.
         """
         self._advance = advance
-        found = {pair: self._directions(*pair) for pair in combinations(self._fields, 2)}
+        found = {pair: self._directions(*pair) for pair in self._pairs()}
         order = sorted(found, key=lambda pair: -float(found[pair].effect[:1].sum()))
         return [PairSplit(pair, found[pair].agreement, self._split(pair, found[pair])) for pair in order]
 
     def _directions(self, left: str, right: str) -> Directions:
-        sizes = tuple(self._fields[name][0][0].num_embeddings for name in (left, right))
+        sizes = self._fields[left][0][0].num_embeddings, self._fields[right][0][0].num_embeddings
         return find_directions(
             self._ids[left], self._ids[right], sizes, self._folds, self._num_folds, self._residuals, self._seed
         )
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """All pairs of fields of which both have a level with room."""
+        return list(combinations((name for name, of_field in self._fields.items() if can_split(of_field)), 2))
 
     def _residuals(self, fold: int | None) -> Residuals:
         outputs = self._outputs(fold)
@@ -110,4 +115,9 @@ class PairSplitter:
         some = torch.randperm(len(self._folds), generator=self._generator)[:SAMPLE].to(self._folds.device)
         seen = sensitivity(self._objective, levels[0], levels[1], some, self._generator)
         sides = Side(levels[0], seen.left), Side(levels[1], seen.right)
-        return split_jointly(sides, found, seen.strength)
+        return split_jointly(sides, found, seen.strength, self._max_splits)
+
+
+def can_split(levels: Levels) -> bool:
+    """Whether a field has a level that a joint split could split."""
+    return any(map(has_room_to_split, levels))

@@ -78,7 +78,7 @@ def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights
 
 
 def _shrinkage(pull: Tensor, curvature: Tensor, told: Tensor, found: Residuals) -> Tensor:
-    """What is added to the curvature of each entity's loss, shape ``()``: dispersion over variance of the biases."""
+    """What is added to the curvature of each entity's loss: dispersion over variance of the biases, ``()``."""
     total = (told * found.curvature).sum()
     dispersion = (told * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
     squares = curvature.square().sum().clamp(min=torch.finfo(total.dtype).tiny)

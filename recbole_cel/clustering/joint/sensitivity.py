@@ -13,9 +13,9 @@ from ...embedding.clustered import ClusteredEmbedding
 from ..objective import Objective
 from ..probe import probe_several
 
-# How far rows are moved to see the derivative by the others change; networks of rectifiers bend only here and there.
+# How far rows are moved to see the derivative by the others change: networks of rectifiers bend only in places.
 STEP = 0.3
-# Of the largest singular value, or in itself, below which the output does not depend on the pair of steps.
+# The least strength: below, the output does not depend on the pair of steps.
 TOLERANCE = 1e-3
 
 
