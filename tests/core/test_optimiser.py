@@ -69,6 +69,7 @@ def test_schedule():
         (event.step, event.field, event.kind, event.clusters_after) for _ in range(8) for event in clusters.step()
     ]
     assert [entry[:3] for entry in log] == [
+        (1, "user x item", "joint split"),
         (2, "user", "split"),
         (2, "item", "split"),
         (4, "user", "reassignment"),
@@ -78,7 +79,7 @@ def test_schedule():
         (8, "user", "reassignment"),
         (8, "item", "reassignment"),
     ]
-    assert [entry[3] for entry in log][:6] == [2, 2, 2, 2, 4, 4]
+    assert [entry[3] for entry in log][:7] == [2, 2, 2, 2, 2, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_reassignments_come_ever_more_rarely(slowdown, multiples):
 def test_reassignment_can_be_switched_off_and_splits_limited():
     clusters = make(Problem(1), split_interval=0.25, reassign_interval=0, split_count=1)
     events = [event for _ in range(5) for event in clusters.step()]
-    assert {event.kind for event in events} == {"split"}
+    assert {event.kind for event in events[1:]} == {"split"}
     assert [event.clusters_after for event in events if event.field == "user"] == [2, 3, 4, 5, 6]
 
 

@@ -36,7 +36,7 @@ def outcome(process):
 
 
 def test_killed_five_times_and_resumed(options, tmp_path):
-    options.update(epochs=40, stopping_step=40, cel_reassign_gain=0.1, cel_max_clusters=8)
+    options.update(epochs=150, stopping_step=150, cel_reassign_gain=0.1, cel_max_clusters=8)
     expected = outcome(start({**options, "checkpoint_dir": str(tmp_path / "whole")}))
 
     folder = tmp_path / "killed"

@@ -8,6 +8,7 @@ from recbole.utils import init_seed
 
 from recbole_cel.clustering import SettingError
 from recbole_cel.config import Config
+from recbole_cel.data import NEGATIVES
 from recbole_cel.embedding import ClusteredEmbedding
 from recbole_cel.model import get_model
 from recbole_cel.model.builder import StrategyRecommender
@@ -242,7 +243,16 @@ def test_negative_sampling_redraws_for_each_event(options):
     objective = trainer.cluster_optimiser.objective
     assert objective.refresh() and objective.refresh()
     first = objective.entities("item_id").clone()
-    assert len(first) == 2 * len(train_data._dataset)
+    positives = len(train_data._dataset)
+    assert len(first) == (1 + NEGATIVES) * positives
+    everything = torch.arange(len(first))
+    positive, weights = objective.targets(everything) == 1, objective.weights(everything)
+    assert int(positive.sum()) == positives and bool((weights[positive] == 1).all())
+    # Together, the negatives count as much as those that a step of training draws.
+    assert float(weights[~positive].sum()) == pytest.approx(positives)
+    liked = set(zip(objective.entities("user_id")[positive].tolist(), first[positive].tolist()))
+    drawn = set(zip(objective.entities("user_id")[~positive].tolist(), first[~positive].tolist()))
+    assert not liked & drawn
     assert objective.refresh() and not torch.equal(first, objective.entities("item_id"))
     trainer.fit(train_data, valid_data, saved=False)
     assert trainer.sizes()[0].clusters == 4

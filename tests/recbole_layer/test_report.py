@@ -78,11 +78,12 @@ def test_report_shows_all_parts():
 
 
 def test_a_run_tells_what_happens(options, caplog, tmp_path):
-    options.update(state="INFO", epochs=3)
+    options.update(state="INFO", epochs=3, cel_max_clusters=8)
     logging.getLogger().setLevel(logging.INFO)
     run_recbole_cel("FM_CEL", "tiny", config_dict=options)
     text = caplog.text
-    assert "user_id split at step" in text and "1 -> 4 clusters" in text
+    assert "user_id x item_id joint split at step 1: " in text and "directions, tests " in text
+    assert "user_id split at step" in text and "-> 8 clusters" in text
     assert "item_id reassignment at step" in text
     assert "by activity" in text and "assignment" in text and "optimiser" in text
     assert "continue it with --cel_resume=saved" in text
@@ -91,7 +92,8 @@ def test_a_run_tells_what_happens(options, caplog, tmp_path):
     folder = next((tmp_path / "log_tensorboard").iterdir())
     events = EventAccumulator(str(folder))
     events.Reload()
-    assert [one.value for one in events.Scalars("Clusters/user_id/split/clusters")][:1] == [4.0]
+    assert [one.value for one in events.Scalars("Clusters/user_id/split/clusters")][-1:] == [8.0]
+    assert next(one.value for one in events.Scalars("Clusters/user_id x item_id/joint split/directions")) >= 1
     assert "Clusters/item_id/reassignment/loss_after" in events.Tags()["scalars"]
 
 

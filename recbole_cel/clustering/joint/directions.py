@@ -3,9 +3,9 @@
 As long as the entities of a field share a row, the gradient of an entity of another field holds its main effect
 only, however tastes differ: a saddle that no split of one field leaves. There, the second derivative of the loss
 by the row of a user and the row of an item is the residual of their interaction, times the derivative of the
-output by both rows. So its directions of descent are the leading singular pairs of the matrix of residuals. Entries
-are divided by the square roots of both entities' interactions, so that active entities do not hide the others (as in
-regularised spectral clustering; Qin and Rohe, 2013).
+output by both rows. So its directions of descent are the leading singular pairs of the matrix of residuals.
+Entries are divided by the square roots of both entities' interactions, so that active entities do not hide the
+others (as in regularised spectral clustering; Qin and Rohe, 2013).
 
 Whether a direction is more than noise is told by interactions that had no say in it: with each fold of them left
 out, the residuals of the fold should have the sign of the product of both entities' coordinates.
@@ -102,7 +102,7 @@ def _pairs(
     """Singular pairs of the residuals ``pull`` ``(n,)``, for entities as active as they are in ``told``."""
     number = float(told.sum())
     scale = [
-        # The mean is added: else the leading directions would be those of a few entities with hardly any interaction.
+        # The mean is added: else the first directions would be those of a few entities of few interactions.
         (torch.bincount(ids, told.to(pull.dtype), size) + number / size).rsqrt()
         for ids, size in zip((left, right), matrix.size)
     ]

@@ -65,7 +65,12 @@ def sensitivity(
     mixed = torch.stack(rows)
     weights = [_away_from(_spread(levels), generator) for levels in (left, right)]
     one, strength, two = torch.linalg.svd(weights[0].T @ mixed @ weights[1], full_matrices=False)
-    steps = [torch.nn.functional.normalize(w @ u, dim=0) for w, u in zip(weights, (one, two.T))]
+    # Numbers of a row that no pair depends on, such as biases, stay as they are.
+    spaces = _range(mixed), _range(mixed.T)
+    steps = [
+        torch.nn.functional.normalize(space @ (space.T @ (weight @ turn)), dim=0)
+        for space, weight, turn in zip(spaces, weights, (one, two.T))
+    ]
     strength = (steps[0] * (mixed @ steps[1])).sum(dim=0)
     some = strength > TOLERANCE
     dtype = first[0].weight.dtype
@@ -87,6 +92,12 @@ def _moved(tables: Sequence[ClusteredEmbedding], place: int, step: float) -> Ite
     finally:
         with torch.no_grad():
             table.weight.copy_(saved)
+
+
+def _range(mixed: Tensor) -> Tensor:
+    """An orthonormal basis of what ``mixed`` ``(D, D')`` maps to, as columns."""
+    basis, strength, _ = torch.linalg.svd(mixed, full_matrices=False)
+    return basis[:, strength > TOLERANCE]
 
 
 def _spread(levels: Sequence[Sequence[ClusteredEmbedding]]) -> Tensor:
