@@ -90,42 +90,50 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
     width = linear.shape[1]
     eye = torch.eye(width, dtype=torch.float64, device=linear.device)
 
-    def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
         precision = torch.linalg.inv(covariance)
         factors = factor(curvature + precision)
-        rows = torch.cholesky_solve((precision @ mean - linear).unsqueeze(2), factors).squeeze(2)
+        pull = precision @ mean - linear
+        rows = torch.cholesky_solve(pull.unsqueeze(2), factors).squeeze(2)
+        # Of the losses, over what the prior takes rows to be, and up to a constant; twice the mean logarithm.
+        likelihood = (pull * rows).sum(dim=1) - 2 * factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+        likelihood = likelihood.mean() - mean @ precision @ mean - torch.logdet(covariance)
         mean = rows.mean(dim=0)
         centred = rows - mean
         covariance = centred.T @ centred / len(rows) + torch.cholesky_inverse(factors).mean(dim=0) + FLOOR * eye
-        return mean, covariance
+        return mean, covariance, float(likelihood)
 
     mean, covariance = accelerate(step, linear.new_zeros(width), FIRST_DEVIATION**2 * eye)
     precision = dispersion * torch.linalg.inv(covariance)
     return Prior(mean.to(losses.linear.dtype), precision.to(losses.linear.dtype))
 
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, float]]
 
 
 def accelerate(step: Step, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Repeat a ``step`` of expectation maximisation, and extrapolate after every second one.
 
+    What is extrapolated is dropped where the likelihood is less than before: variances may be found to be nothing
+    there, from which no further step would bring them back.
+
     Args:
-        step: from mean and covariance to better ones.
+        step: from mean and covariance to better ones; also says how likely the data are with the former.
         mean: shape ``(D,)``, to begin with.
         covariance: shape ``(D, D)``, to begin with. Its logarithm is extrapolated, so it stays one.
     """
     width = len(mean)
     for _ in range(CYCLES):
-        first = step(mean, covariance)
-        second = step(*first)
+        *first, _ = step(mean, covariance)
+        *second, likely = step(*first)
         start, one, two = (torch.cat([m, logarithm(c).flatten()]) for m, c in ((mean, covariance), first, second))
         change = one - start
         bend = two - one - change
         far = float(change.norm() / bend.norm().clamp(min=torch.finfo(bend.dtype).tiny))
         far = min(max(far, 1.0), MAX_EXTRAPOLATION)
         ahead = start + 2 * far * change + far**2 * bend
-        mean, covariance = step(ahead[:width], exponential(ahead[width:].view(width, width)))
+        *third, then = step(ahead[:width], exponential(ahead[width:].view(width, width)))
+        mean, covariance = third if then >= likely else second
     return mean, covariance
 
 

@@ -284,15 +284,18 @@ def reference_prior(
     width = len(rows[0])
     eye = torch.eye(width, dtype=torch.float64)
 
-    def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        expected, spread = [], []
+    def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
+        expected, spread, likelihoods = [], [], []
         for gradient, curvature, row in zip(gradients, curvatures, rows):
             spread.append((curvature / dispersion + covariance.inverse()).inverse())
             pull = (curvature @ row - gradient) / dispersion + covariance.inverse() @ mean
             expected.append(spread[-1] @ pull)
+            likelihood = pull @ expected[-1] + spread[-1].logdet() - mean @ covariance.inverse() @ mean
+            likelihoods.append(float(likelihood - covariance.logdet()))
         mean = torch.stack(expected).mean(dim=0)
         outer = [torch.outer(row - mean, row - mean) for row in expected]
-        return mean, torch.stack(outer).mean(dim=0) + torch.stack(spread).mean(dim=0) + FLOOR * eye
+        covariance = torch.stack(outer).mean(dim=0) + torch.stack(spread).mean(dim=0) + FLOOR * eye
+        return mean, covariance, sum(likelihoods) / len(likelihoods)
 
     mean, covariance = accelerate(step, torch.zeros(width, dtype=torch.float64), FIRST_DEVIATION**2 * eye)
     return mean, dispersion * covariance.inverse()

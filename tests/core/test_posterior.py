@@ -86,18 +86,28 @@ def test_extrapolation_is_far_ahead_of_as_many_steps():
 
     def step(m, c):
         steps.append(1)
-        return mean + slowness * (m - mean), exponential(
-            logarithm(target) + slowness * (logarithm(c) - logarithm(target))
-        )
+        covariance = exponential(logarithm(target) + slowness * (logarithm(c) - logarithm(target)))
+        return mean + slowness * (m - mean), covariance, 0.0
 
     start = torch.zeros(2, dtype=torch.float64), 0.09 * torch.eye(2, dtype=torch.float64)
     found, covariance = accelerate(step, *start)
     assert len(steps) == 9
     plain = start
     for _ in range(9):
-        plain = step(*plain)
+        plain = step(*plain)[:2]
     assert (found - mean).norm() < 0.1 * (plain[0] - mean).norm()
     assert (covariance - target).norm() < 0.1 * (plain[1] - target).norm()
+
+
+def test_what_is_less_likely_is_not_extrapolated():
+    """Variances that would be taken for nothing stay."""
+    mean = torch.zeros(1, dtype=torch.float64)
+
+    def step(m, c):
+        return m, 0.5 * c, float(c > 1e-4)
+
+    assert float(accelerate(step, mean, torch.eye(1, dtype=torch.float64))[1]) > 1e-4
+    assert float(accelerate(lambda m, c: (m, 0.5 * c, 0.0), mean, torch.eye(1, dtype=torch.float64))[1]) < 1e-4
 
 
 def test_logarithms_of_matrices():

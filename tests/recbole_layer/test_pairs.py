@@ -62,7 +62,7 @@ def test_parity(folder, model):
 
 @pytest.mark.parametrize("model", ["MF", "NMF"])
 def test_ratings_without_main_effects(folder, model):
-    """The noise has a variance of 1, and ratings differ by two with probability .8: biases alone have about 1.98."""
+    """Ratings are 4 or 2, plus noise of variance 1; biases alone have an error of about 2."""
     pairs = plant_ratings(300, 200, 12_000, 4, generator())
     options = write_pairs(folder, "ratings", pairs, "rating")
     found = run(f"{model}_CEL", "ratings", {**options, "epochs": 15})
