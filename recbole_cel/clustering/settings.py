@@ -102,8 +102,8 @@ class ClusterSettings:
         1.0,
         "with cross-fitting, a cluster is split only if the summed loss of its interactions would fall by more "
         "than this, judged by interactions that did not choose the sides (of as many entities as fit into memory "
-        "at once); growth ends after two events in a row in which hardly any paid; 0 splits whatever can be "
-        "split, as without cross-fitting",
+        "at once); growth rests after two events in a row in which hardly any paid, and is tried again ever more "
+        "rarely; 0 splits whatever can be split, as without cross-fitting",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
