@@ -127,6 +127,7 @@ def test_directions_agree_with_the_reference():
 def test_what_is_left_out_has_no_say_in_the_codes_without_it(monkeypatch):
     monkeypatch.setattr(directions, "MAX_DIRECTIONS", 1)  # so that there is no turn but a change of sign
     monkeypatch.setattr(directions, "MIN_AGREEMENT", -1e6)
+    monkeypatch.setattr(directions, "MIN_FIRST_AGREEMENT", -1e6)
     pairs, sizes = groups()
     found = []
     for flipped in (False, True):
