@@ -40,13 +40,16 @@ class Choosing:
         self.points = [metric.points(level.rows) for level in levels]
         self.splits: list[tuple[int, Tensor, Tensor]] = []
 
-    def choose(self, held: Sequence[Views], growing: Sequence[int], keep: Tensor | None) -> list[Tensor]:
+    def choose(
+        self, held: Sequence[Views], growing: Sequence[int], keep: Tensor | None, settle: bool = False
+    ) -> list[Tensor]:
         """Choose for the views of some entities.
 
         Args:
             held: the views, by chunk.
             growing: numbers of levels to grow first.
             keep: shape ``(N,)``, bool, entities that keep their choices; None is nobody.
+            settle: choose once among the clusters there are before levels grow.
 
         Returns:
             For each level, the choice of each view, shape ``(E, F + 1)``, as positions among the level's clusters.
@@ -60,17 +63,26 @@ class Choosing:
         present = [torch.cat(of_level) for of_level in zip(*(views.choice for views in held))]
         choices = [torch.cat([columns[known], rest]) for columns, rest in zip(present, self.resting)]
         moving = torch.cat([~stays[known], known.new_ones(1)])
-        self._settle(points, cells, choices, growing, moving.nonzero().squeeze(1))
+        some = moving.nonzero().squeeze(1)
+        if cells is not None and settle:
+            self._settle(points, None, choices, (), some, sweeps=1)
+        self._settle(points, cells, choices, growing, some)
         self.resting = [choice[-1:] for choice in choices]
         return [torch.where(stays & ~known, old, new[points.place]) for old, new in zip(present, choices)]
 
     def _settle(
-        self, views: Points, cells: Cells | None, choices: list[Tensor], growing: Sequence[int], some: Tensor
+        self,
+        views: Points,
+        cells: Cells | None,
+        choices: list[Tensor],
+        growing: Sequence[int],
+        some: Tensor,
+        sweeps: int = SWEEPS,
     ) -> None:
         """Change the ``choices`` of points, for each level ``(P,)``, in place, for ``some`` points."""
         rest = views.target - sum_of(self.points, choices)
         gain, prior = self._settings.reassign_gain, self._settings.reassign_prior
-        for _ in range(SWEEPS):
+        for _ in range(sweeps):
             changed = torch.zeros_like(some, dtype=torch.bool)
             all_of_them = len(some) == len(rest)
             weight = views.evidence[some].clamp(min=1).to(rest.dtype)

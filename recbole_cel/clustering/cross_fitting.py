@@ -42,6 +42,7 @@ def reassign_cross_fitted(
     generator: torch.Generator,
     *,
     growing: Sequence[int] = (),
+    settle: bool = False,
     keep: Tensor | None = None,
     seen_before: Probe | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
@@ -55,6 +56,7 @@ def reassign_cross_fitted(
         settings: rules.
         generator: draws the entities that tell the prior and that levels are grown by.
         growing: numbers of the levels that are grown first.
+        settle: choose once among the clusters there are before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: a probe of all interactions, if there is one already.
         advance: told the number of interactions done, for a progress bar.
@@ -90,7 +92,7 @@ def reassign_cross_fitted(
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
     for held in _portions(Views(objective, start, metric, *chunk) for chunk in chain(some, every)):
-        choices = choosing.choose(held, growing, keep)
+        choices = choosing.choose(held, growing, keep, settle)
         growing = ()
         points = sum_of(choosing.points, choices)
         for views, at_last in zip(held, points.split([len(views.at) for views in held])):

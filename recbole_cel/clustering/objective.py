@@ -161,8 +161,13 @@ def loss_slope(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor
 
 def loss_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """Second derivative of each interaction's loss with respect to its output, shape ``(B,)``."""
+    return loss_derivatives(objective, outputs, targets)[1]
+
+
+def loss_derivatives(objective: Objective, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """First and second derivative of each interaction's loss by its output, each of shape ``(B,)``."""
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(objective.loss(leaf, targets).sum(), leaf, create_graph=True)
         (curvature,) = torch.autograd.grad(slope.sum(), leaf)
-    return curvature
+    return slope.detach(), curvature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -122,14 +121,14 @@ class ClusterOptimiser:
             if name in resting or (schedule.splits and not schedule.rests(name) and self._room(name))
         ]
         jointly = len(self.fields) > 1 and (schedule.starts or bool(resting))
-        grown = [name for name in growing if self._in_folds(name)]
-        split = [name for name in growing if name not in grown]
         reassigned = list[str]()
         if schedule.reassigns:
             reassigned = [name for name, levels in self.fields.items() if any(map(has_choice, levels))]
         if (reassigned or growing or jointly) and self.objective.refresh():
             self._index.clear()
         events = self.split_jointly() if jointly else []
+        grown = [name for name in growing if self._in_folds(name)]
+        split = [name for name in growing if name not in grown]
         together = [name for name in self.fields if name in reassigned or name in grown]
         started = time.perf_counter()
         seen = self._probes([name for name in together if self._in_folds(name)])
@@ -145,27 +144,18 @@ class ClusterOptimiser:
 
     def split_jointly(self) -> list[ClusterEvent]:
         """Look now for directions that pairs of fields have in common, and split levels of both along them."""
-        events, started = [], time.perf_counter()
-        before = {name: self._num_clusters(name) for name in self.fields}
+        events = list[ClusterEvent]()
         splitter = PairSplitter(self.objective, self.fields, self._seed + self.steps, self.settings.split_count)
         with self._progress("joint split", splitter.num_visits) as advance:
             done = splitter.split_all(advance)
-        for pair, agreement, split in done:
-            for name, splits in zip(pair, split.splits):
+        for pair in done:
+            for name, splits in zip(pair.fields, pair.done.splits):
                 for number, parents, children in splits:
                     self._carry_state(self.fields[name][number], parents, children)
                 if splits:
                     self._schedule.wake(name)
-            were = sum(before[name] for name in pair)
-            are = were + sum(len(children) for splits in split.splits for *_, children in splits)
-            entities = sum(self.fields[name][0][0].num_embeddings for name in pair)
-            seconds, started = time.perf_counter() - started, time.perf_counter()
-            events.append(
-                ClusterEvent(
-                    *("joint split", " x ".join(pair), 0, self.steps, were, are, split.moved, entities),
-                    *(math.nan, math.nan, seconds, split.kept, agreement),
-                )
-            )
+            entities = sum(self.fields[name][0][0].num_embeddings for name in pair.fields)
+            events.append(pair.event(self.steps, entities))
             self._on_event(events[-1])
         return events
 
@@ -225,6 +215,7 @@ class ClusterOptimiser:
                     settings,
                     generator,
                     growing=growing,
+                    settle=self._schedule.unsettled(field),
                     keep=keep,
                     seen_before=probe,
                     advance=advance,

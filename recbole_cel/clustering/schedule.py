@@ -12,6 +12,8 @@ from .settings import ClusterSettings
 # clusters more.
 POOR_SPLITS = 2
 ENOUGH_SPLITS = 0.15
+# In the place of their number: none yet since a joint split.
+UNSETTLED = -1
 # It is tried again after so many epochs (where reassignments do not say when), and then each time at this many
 # times the epochs of the time before.
 RETRY_INTERVAL = 2.0
@@ -76,11 +78,18 @@ class Schedule:
     def grew(self, field: str, before: int, new: int) -> None:
         """Take note that an event gave ``field`` so many ``new`` clusters."""
         enough = new >= ENOUGH_SPLITS * min(before, self._settings.split_count or before)
-        self._poor_splits[field] = 0 if enough else self._poor_splits[field] + 1
+        self._poor_splits[field] = 0 if enough else max(0, self._poor_splits[field]) + 1
 
     def wake(self, field: str) -> None:
-        """Let the growth of ``field`` go on."""
-        self._poor_splits[field] = 0
+        """Let the growth of ``field`` go on after a joint split."""
+        self._poor_splits[field] = UNSETTLED
+
+    def unsettled(self, field: str) -> bool:
+        """Whether ``field`` was split jointly and has not grown since.
+
+        Signs are a coarse code: entities that are on the wrong side of one had better move than be split off.
+        """
+        return self._poor_splits[field] == UNSETTLED
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the schedule."""

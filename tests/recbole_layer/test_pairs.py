@@ -7,7 +7,7 @@ import pytest
 import torch
 from pairs_data import write_pairs
 
-from recbole_cel.clustering import ClusterOptimiser
+from recbole_cel.clustering.joint import PairSplitter
 from recbole_cel.config import properties_folder
 from recbole_cel.experiments.pairs import plant_groups, plant_parity, plant_ratings, plant_three_fields
 from recbole_cel.quick_start import run_recbole_cel
@@ -102,15 +102,15 @@ def test_a_run_stopped_in_a_joint_split_goes_on_as_if_it_had_not(folder, tmp_pat
     options = write_pairs(folder, "random", plant_groups(60, 40, 1500, 4, generator(), odds=0.6))
     options.update(epochs=8, stopping_step=8)
     expected = run("FM_CEL", "random", {**options, "checkpoint_dir": str(tmp_path / "whole")})
-    split, calls = ClusterOptimiser.split_jointly, []
+    split, calls = PairSplitter.split_all, []
 
-    def stop(self):
-        calls.append(self.steps)
+    def stop(self, advance):
+        calls.append(self._seed)  # that of the run and the number of steps
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return split(self)
+        return split(self, advance)
 
-    monkeypatch.setattr(ClusterOptimiser, "split_jointly", stop)
+    monkeypatch.setattr(PairSplitter, "split_all", stop)
     options["checkpoint_dir"] = str(tmp_path / "stopped")
     with pytest.raises(KeyboardInterrupt):
         run("FM_CEL", "random", options)

@@ -22,12 +22,18 @@ from torch import Tensor
 from .residuals import Residuals
 from .singular import SingularPairs, SparseMatrix, singular_pairs
 
-# Directions that are looked for.
+# Directions that are looked for at first, and, where all of these are more than noise, then.
+FEW_DIRECTIONS = 4
 MAX_DIRECTIONS = 16
 # By how many standard deviations the left-out residuals have to agree with a direction.
 MIN_AGREEMENT = 3.0
 # Nothing more is looked for where the first fold agrees with its first direction by less; in noise it mostly does.
 MIN_FIRST_AGREEMENT = 1.0
+# Of the strength of a direction, the least of others that are turned with it, and rounds that look for the turn.
+ALIKE = 0.9
+TURNS = 20
+# Interactions of which signs are looked up at once.
+CHUNK = 1 << 18
 
 
 class Directions(NamedTuple):
@@ -39,8 +45,8 @@ class Directions(NamedTuple):
         right: the same of the right field's entities.
         agreement: by how many standard deviations left-out residuals agreed with each direction that was tested,
             the last of which may have failed.
-        effect: shape ``(k,)``, how much outputs should rise where both signs are equal, and fall elsewhere, by
-            the left-out interactions.
+        effect: shape ``(k, k)``, how much outputs should rise where the sign of a left and a right direction are
+            equal, and fall elsewhere, by the left-out interactions.
     """
 
     left: Tensor
@@ -73,41 +79,59 @@ def find_directions(
         seed: of the blocks that the power iterations start with.
     """
     matrix = SparseMatrix(left, right, sizes)
+    for number in (FEW_DIRECTIONS, MAX_DIRECTIONS):
+        found = _find(matrix, left, right, folds, num_folds, residuals_without, seed, number)
+        if len(found.effect) < number:
+            break
+    return found
+
+
+def _find(
+    matrix: SparseMatrix,
+    left: Tensor,
+    right: Tensor,
+    folds: Tensor,
+    num_folds: int,
+    residuals_without: Callable[[int | None], Residuals],
+    seed: int,
+    number: int,
+) -> Directions:
+    """Find ``number`` directions at most."""
     without = []
     outside = Residuals(*torch.zeros(2, len(left), device=left.device))
-    agreement, variance = torch.zeros(2, MAX_DIRECTIONS, dtype=torch.float64, device=left.device)
+    agreement, variance = torch.zeros(2, number, dtype=torch.float64, device=left.device)
+    tiny = torch.finfo(variance.dtype).tiny
     for fold in range(num_folds):
-        found = residuals_without(fold)
-        judged = (folds == fold).nonzero().squeeze(1)
-        pairs = _pairs(matrix, left, right, found.pull * (folds != fold), folds != fold, seed)
+        found, judged = residuals_without(fold), folds == fold
+        pairs = _pairs(matrix, left, right, found.pull.masked_fill(judged, 0.0), ~judged, seed, number)
         without.append(pairs)
-        for kept, values in zip(outside, found):
-            kept[judged] = values[judged]
-        pull = found.pull[judged].double()
-        signs = pairs.left.sign()[left[judged]] * pairs.right.sign()[right[judged]]
+        places = judged.nonzero().squeeze(1)
+        for whole_part, values in zip(outside, found):
+            whole_part[places] = values[places]
+        pull = found.pull[places].double()
+        signs = pairs.left.sign()[left[places]] * pairs.right.sign()[right[places]]
         agreement[: signs.shape[1]] += pull @ signs.double()
         variance[: signs.shape[1]] += pull.square() @ signs.double().square()
-        if fold == 0 and float(agreement[0]) < MIN_FIRST_AGREEMENT * float(variance[0]) ** 0.5:
-            break
-    if len(without) < num_folds:
-        first = float(agreement[0]) / max(float(variance[0]) ** 0.5, torch.finfo(variance.dtype).tiny)
-        nobody = [torch.zeros(size, num_folds + 1, 0, dtype=torch.bool, device=left.device) for size in sizes]
-        return Directions(nobody[0], nobody[1], (first,), variance.new_zeros(0))
-    tests = (agreement / variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()).tolist()
+        first = float(agreement[0]) / max(float(variance[0]) ** 0.5, tiny)
+        if fold == 0 and first < MIN_FIRST_AGREEMENT:
+            empty = [found.pull.new_zeros(size, num_folds + 1, 0, dtype=torch.bool) for size in matrix.size]
+            return Directions(empty[0], empty[1], (first,), found.pull.new_zeros(0, 0))
+    tests = (agreement / variance.clamp(min=tiny).sqrt()).tolist()
     passed = next((n for n, test in enumerate(tests) if test < MIN_AGREEMENT), len(tests))
-    whole = _pairs(matrix, left, right, residuals_without(None).pull, torch.ones_like(folds), seed)
-    number = min(passed, *(pairs.left.shape[1] for pairs in (*without, whole)))
-    turned = [_turned(pairs, whole, number) for pairs in without]
-    turned.append((whole.left[:, :number], whole.right[:, :number]))
+    whole = _pairs(matrix, left, right, residuals_without(None).pull, torch.ones_like(folds), seed, number)
+    kept = min(passed, *(pairs.left.shape[1] for pairs in (*without, whole)))
+    whole = _balanced(whole, kept)
+    turned = [_turned(pairs, whole, kept) for pairs in without]
+    turned.append((whole.left, whole.right))
     of_left, of_right = (torch.stack([side > 0 for side in sides], dim=1) for sides in zip(*turned))
     effect = _effect((of_left, of_right), left, right, folds, outside)
     return Directions(of_left, of_right, tuple(tests[: passed + 1]), effect)
 
 
 def _pairs(
-    matrix: SparseMatrix, left: Tensor, right: Tensor, pull: Tensor, told: Tensor, seed: int
+    matrix: SparseMatrix, left: Tensor, right: Tensor, pull: Tensor, told: Tensor, seed: int, most: int
 ) -> SingularPairs:
-    """Singular pairs of the residuals ``pull`` ``(n,)``, for entities as active as they are in ``told``."""
+    """The first ``most`` singular pairs of residuals ``pull`` ``(n,)``, for entities as active as in ``told``."""
     number = float(told.sum())
     scale = [
         # The mean is added: else the first directions would be those of a few entities of few interactions.
@@ -116,23 +140,46 @@ def _pairs(
     ]
     values = pull * scale[0][left] * scale[1][right]
     generator = torch.Generator().manual_seed(seed)
-    return singular_pairs(*matrix.with_values(values), MAX_DIRECTIONS, generator)
+    return singular_pairs(*matrix.with_values(values), most, generator)
+
+
+def _balanced(pairs: SingularPairs, number: int) -> SingularPairs:
+    """The first ``number`` pairs, those of about one strength turned such that their signs say most.
+
+    Such pairs are determined up to a turn only, and some turns put whole groups of entities on a boundary. This
+    one brings coordinates near to the corners of a cube (iterative quantisation; Gong and Lazebnik, 2011).
+    """
+    left, right = pairs.left[:, :number].clone(), pairs.right[:, :number].clone()
+    strengths, first = pairs.values.tolist(), 0
+    while first < number:
+        alike = [n for n in range(first, number) if strengths[n] >= ALIKE * strengths[first]]
+        block = torch.cat([left[:, alike], right[:, alike]])
+        turn = torch.eye(len(alike), dtype=block.dtype, device=block.device)
+        for _ in range(TURNS):
+            one, _, other = torch.linalg.svd(block.T @ (block @ turn).sign())
+            turn = one @ other
+        left[:, alike], right[:, alike] = left[:, alike] @ turn, right[:, alike] @ turn
+        first += len(alike)
+    return SingularPairs(left, pairs.values[:number], right)
 
 
 def _turned(pairs: SingularPairs, whole: SingularPairs, number: int) -> tuple[Tensor, Tensor]:
     """The first ``number`` coordinates, turned towards those of ``whole``; one turn for both fields."""
     left, right = pairs.left[:, :number], pairs.right[:, :number]
-    likeness = left.T @ whole.left[:, :number] + right.T @ whole.right[:, :number]
+    likeness = left.T @ whole.left + right.T @ whole.right
     one, _, other = torch.linalg.svd(likeness)
     turn = one @ other
     return left @ turn, right @ turn
 
 
 def _effect(signs: Sequence[Tensor], left: Tensor, right: Tensor, folds: Tensor, outside: Residuals) -> Tensor:
-    """Newton steps of the outputs along each direction, by left-out interactions, shape ``(k,)``."""
+    """Newton steps of the outputs along each pair of directions, by left-out interactions, shape ``(k, k)``."""
     total = outside.curvature.sum().clamp(min=torch.finfo(outside.curvature.dtype).tiny)
-    steps = []
-    for direction in range(signs[0].shape[2]):
-        alike = signs[0][left, folds, direction] == signs[1][right, folds, direction]
-        steps.append((outside.pull * torch.where(alike, 1.0, -1.0)).sum() / total)
-    return torch.stack(steps) if steps else total.new_zeros(0)
+    number = signs[0].shape[2]
+    steps = total.new_zeros(number, number)
+    for some in torch.arange(len(left), device=left.device).split(CHUNK):
+        one, other = (
+            side[ids[some], folds[some]].to(total.dtype) * 2 - 1 for side, ids in zip(signs, (left, right))
+        )
+        steps += (one * outside.pull[some].unsqueeze(1)).T @ other
+    return steps / total

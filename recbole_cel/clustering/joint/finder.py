@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
+from ..events import ClusterEvent
 from ..objective import Objective
 from .directions import Directions, find_directions
 from .joint_split import JointSplit, Side, has_room_to_split, split_jointly
@@ -32,11 +35,24 @@ class PairSplit(NamedTuple):
         fields: names of the two.
         agreement: see :class:`~.directions.Directions`.
         done: what was split.
+        clusters_before: number of clusters of both before.
+        seconds: wall time.
     """
 
     fields: tuple[str, str]
     agreement: tuple[float, ...]
     done: JointSplit
+    clusters_before: int
+    seconds: float
+
+    def event(self, step: int, entities: int) -> ClusterEvent:
+        """What is to be told of it; both fields have so many ``entities``."""
+        new = sum(len(children) for splits in self.done.splits for *_, children in splits)
+        clusters = self.clusters_before, self.clusters_before + new
+        return ClusterEvent(
+            *("joint split", " x ".join(self.fields), 0, step, *clusters, self.done.moved, entities),
+            *(math.nan, math.nan, self.seconds, self.done.kept, self.agreement),
+        )
 
 
 class PairSplitter:
@@ -74,9 +90,19 @@ class PairSplitter:
         ``advance`` is told the number of interactions looked at, for a progress bar.
         """
         self._advance = advance
-        found = {pair: self._directions(*pair) for pair in self._pairs()}
-        order = sorted(found, key=lambda pair: -float(found[pair].effect[:1].sum()))
-        return [PairSplit(pair, found[pair].agreement, self._split(pair, found[pair])) for pair in order]
+        found, seconds = dict[tuple[str, str], Directions](), dict[tuple[str, str], float]()
+        for pair in self._pairs():
+            started = time.perf_counter()
+            found[pair] = self._directions(*pair)
+            seconds[pair] = time.perf_counter() - started
+        done = []
+        for pair in sorted(found, key=lambda pair: -float(found[pair].effect[:1, :1].sum())):
+            started = time.perf_counter()
+            before = sum(tables[0].assignment.num_clusters for name in pair for tables in self._fields[name])
+            split = self._split(pair, found[pair])
+            seconds[pair] += time.perf_counter() - started
+            done.append(PairSplit(pair, found[pair].agreement, split, before, seconds[pair]))
+        return done
 
     def _directions(self, left: str, right: str) -> Directions:
         sizes = self._fields[left][0][0].num_embeddings, self._fields[right][0][0].num_embeddings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,25 +62,21 @@ def split_jointly(
         strengths: shape ``(m,)``, how much outputs rise if both rows move by one along the best pairs of steps.
         max_splits: clusters of a level that are split at most; 0 means as many as there are.
     """
-    kept = 0
     splits: tuple[list[LevelSplit], list[LevelSplit]] = [], []
-    splits_left = [dict.fromkeys(range(len(side.levels)), max_splits or MAX_PATTERNS) for side in sides]
     moved = [torch.zeros(len(signs), dtype=torch.bool, device=signs.device) for signs in (found.left, found.right)]
-    for direction in range(min(len(found.effect), len(strengths))):
-        numbers = [_roomiest(side.levels, left) for side, left in zip(sides, splits_left)]
-        effect = float(found.effect[direction])
-        if None in numbers or effect <= 0:
-            break
-        length = min(MAX_STEP, (effect / float(strengths[direction])) ** 0.5)
-        of_sides = zip(numbers, sides, (found.left, found.right), splits, moved, splits_left)
-        for number, side, signs, places, movers, left in of_sides:
-            assert number is not None
-            step = length * side.steps[:, direction]
-            parents, children, away = _split_level(side.levels[number], signs[:, :, direction], step)
-            places.append((number, parents, children))
+    places = [_places(side.levels, max_splits or MAX_PATTERNS, len(found.effect)) for side in sides]
+    kept = min(len(strengths), *map(len, places))
+    # Turned such that each step of a left row has one step of a right row that goes with it.
+    one, effects, other = torch.linalg.svd(found.effect[:kept, :kept])
+    lengths = (effects / strengths[:kept]).sqrt().clamp(max=MAX_STEP)
+    for side, signs, turn, numbers, done, movers in zip(
+        sides, (found.left, found.right), (one, other.T), places, splits, moved
+    ):
+        steps = (turn * lengths) @ side.steps[:, :kept].T
+        for direction, number in enumerate(numbers[:kept]):
+            parents, children, away = _split_level(side.levels[number], signs[:, :, direction], steps[direction])
+            done.append((number, parents, children))
             movers |= away
-            left[number] -= len(children)
-        kept += 1
     return JointSplit(kept, splits, int(sum(movers.sum() for movers in moved)))
 
 
@@ -90,14 +86,20 @@ def has_room_to_split(tables: Sequence[ClusteredEmbedding]) -> bool:
     return 2 * assignment.num_clusters <= min(MAX_PATTERNS, assignment.max_clusters)
 
 
-def _roomiest(levels: Sequence[Sequence[ClusteredEmbedding]], splits_left: Mapping[int, int]) -> int | None:
-    """The first level with the fewest clusters of those that have room and splits left; None if there is none."""
-    room = [
-        (clusters, number)
-        for number, tables in enumerate(levels)
-        if has_room_to_split(tables) and (clusters := tables[0].assignment.num_clusters) <= splits_left[number]
-    ]
-    return min(room)[1] if room else None
+def _places(levels: Sequence[Sequence[ClusteredEmbedding]], max_splits: int, directions: int) -> list[int]:
+    """The level to split for each direction, while there is room: the first of those with the fewest clusters."""
+    clusters = [tables[0].assignment.num_clusters for tables in levels]
+    most = [min(MAX_PATTERNS, tables[0].assignment.max_clusters) for tables in levels]
+    left = [max_splits] * len(levels)
+    places = list[int]()
+    for _ in range(directions):
+        room = [n for n, have in enumerate(clusters) if 2 * have <= most[n] and have <= left[n]]
+        if not room:
+            break
+        places.append(min(room, key=clusters.__getitem__))
+        left[places[-1]] -= clusters[places[-1]]
+        clusters[places[-1]] *= 2
+    return places
 
 
 def _split_level(

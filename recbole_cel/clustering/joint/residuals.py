@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..objective import Objective, loss_curvature, loss_slope
+from ..objective import Objective, loss_derivatives
 
 # Newton steps of the biases, field after field.
 ROUNDS = 3
@@ -20,6 +20,8 @@ ROUNDS = 3
 MIN_VARIANCE = 1e-6
 # Of the largest curvature of an interaction, the least: outputs that are saturated have none.
 MIN_CURVATURE = 1e-6
+# Interactions whose derivatives are taken at once.
+CHUNK = 1 << 16
 
 
 class Residuals(NamedTuple):
@@ -72,9 +74,13 @@ def residuals(
 
 
 def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights: Tensor) -> Residuals:
-    curvature = loss_curvature(objective, outputs, targets)
-    least = MIN_CURVATURE * curvature.max().clamp(min=torch.finfo(curvature.dtype).tiny)
-    return Residuals(-weights * loss_slope(objective, outputs, targets), weights * curvature.clamp(min=least))
+    pull, curvature = torch.empty_like(outputs), torch.empty_like(outputs)
+    # In parts that fit into caches.
+    for some in torch.arange(0, len(outputs), CHUNK).tolist():
+        part = slice(some, some + CHUNK)
+        pull[part], curvature[part] = loss_derivatives(objective, outputs[part], targets[part])
+    curvature.clamp_(min=MIN_CURVATURE * float(curvature.max().clamp(min=torch.finfo(curvature.dtype).tiny)))
+    return Residuals(pull.mul_(-weights), curvature.mul_(weights))
 
 
 def _shrinkage(pull: Tensor, curvature: Tensor, told: Tensor, found: Residuals) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 # Rounds of the iteration at most, and the relative change of the singular values that ends it.
-MAX_ROUNDS = 12
+MAX_ROUNDS = 8
 TOLERANCE = 1e-3
 # Columns besides those that are wanted, which let these settle sooner.
-SPARE = 4
+SPARE = 2
 # Of the largest singular value, below which one is rounding.
 RANK_TOLERANCE = 1e-5
 
@@ -72,7 +72,7 @@ def singular_pairs(matrix: Tensor, transpose: Tensor, number: int, generator: to
     """The leading ``number`` singular pairs, or as many as there are.
 
     Each round multiplies a block of columns by the matrix and its transpose, which costs two products of every
-    entry with ``number + 4`` numbers; memory is that of a few blocks.
+    entry with ``number + 2`` numbers; memory is that of a few blocks.
 
     Args:
         matrix: sparse, of shape ``(rows, columns)``.
