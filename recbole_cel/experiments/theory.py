@@ -1,8 +1,8 @@
 """The theory of clustered non-negative factorisation, tried: ``python -m recbole_cel.experiments.theory``.
 
-Three tables. Identifiability: from more and more ratings of known clusters and factors, are these found, up to
+Four tables. Identifiability: from more and more ratings of known clusters and factors, are these found, up to
 their order and scale? The number of clusters: is there one that predicts best, and is it the true one? The loss:
-does a split alone change it?
+does a split alone change it? The saddle: do labels without main effects show where one field is split at a time?
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..embedding import levels_of
 from .factorisation import Factorisation
 from .planted import Truth, factor_errors, local_minima, plant, rand_index
 from .ratings import Ratings, authors_ratings, hold_out
+from .saddle import Descent, descents
 from .training import Recipe, cluster_optimiser, fit, mean_squared_error
 
 RANK, STEPS, BATCH, EVENT_STEPS = 4, 500, 1000, 20
@@ -159,16 +160,16 @@ def split_losses(model: Factorisation, train: Ratings, splits: int, seed: int) -
     return pairs
 
 
-def plot(found: Sequence[Found], curves: Sequence[Curve], file: Path) -> None:
-    """Write a picture: Rand index and factor error over ratings, and error over the number of clusters.
+def plot(found: Sequence[Found], curves: Sequence[Curve], saddle: Sequence[Descent], file: Path) -> None:
+    """Write a picture: Rand index and factor error over ratings, error over the number of clusters, the saddle.
 
     Raises:
         ModuleNotFoundError: without matplotlib, which ``pip install 'recbole-cel[plot]'`` brings.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure = Figure(figsize=(17, 4), layout="constrained")
+    left, middle, right, last = figure.subplots(1, 4)
     for noise in sorted({one.noise for one in found}):
         numbers = sorted({one.ratings for one in found})
         at = [[one for one in found if (one.noise, one.ratings) == (noise, number)] for number in numbers]
@@ -181,7 +182,10 @@ def plot(found: Sequence[Found], curves: Sequence[Curve], file: Path) -> None:
         colour = "silver" if curve.data.startswith("planted") else "black"
         right.plot(curve.clusters, [error / best for error in curve.errors], ".-", label=curve.data, color=colour)
     right.set(xscale="log", yscale="log", xlabel="clusters", ylabel="held-out error, share of the least")
-    for axes in (left, middle):
+    for descent in saddle:
+        last.plot(descent.steps, descent.losses, ".-", label=descent.how)
+    last.set(xlabel="steps", ylabel="held-out loss of labels without main effects")
+    for axes in (left, middle, last):
         axes.legend()
     # Planted curves look alike; the legend names one of them.
     handles, labels = right.get_legend_handles_labels()
@@ -209,8 +213,16 @@ def curve_table(curves: Sequence[Curve]) -> str:
     return tabulate(rows, headers=headers, floatfmt=".4f")
 
 
+def saddle_table(saddle: Sequence[Descent]) -> str:
+    """Losses at a few steps, a row for each way to train."""
+    steps = saddle[0].steps
+    shown = sorted({round(part * (len(steps) - 1) / 4) for part in range(5)})
+    rows = [[descent.how, *(descent.losses[n] for n in shown)] for descent in saddle]
+    return tabulate(rows, headers=["trained", *(f"step {steps[n]}" for n in shown)], floatfmt=".3f")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the three experiments and print their tables."""
+    """Run the four experiments and print their tables."""
     parser = argparse.ArgumentParser(prog="python -m recbole_cel.experiments.theory", description=__doc__)
     parser.add_argument("--ratings", type=int, nargs="+", default=[1000, 4000, 16_000, 64_000])
     parser.add_argument("--noises", type=float, nargs="+", default=[0.1, 0.5])
@@ -224,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--epochs", type=int, default=15, help="of a factorisation of MovieLens-100K")
     parser.add_argument("--splits", type=int, default=20, help="splits whose loss is compared")
+    parser.add_argument("--saddle", type=int, default=400, help="steps of training on labels without main effects")
     parser.add_argument("--plot", type=Path, help="also write a picture to this file")
     options = parser.parse_args(arguments)
 
@@ -248,8 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"Loss before and after a split: {len(losses)} splits, {number} clusters, largest difference {largest:g}"
     )
+    saddle = descents(options.saddle)
+    print("\nHeld-out loss of labels without main effects", saddle_table(saddle), sep="\n")
     if options.plot:
-        plot(found, curves, options.plot)
+        plot(found, curves, saddle, options.plot)
         print(f"picture: {options.plot}")
 
 

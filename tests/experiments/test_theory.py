@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from recbole_cel.embedding import levels_of
-from recbole_cel.experiments import theory
+from recbole_cel.experiments import saddle, theory
 from recbole_cel.experiments.factorisation import Factorisation
 from recbole_cel.experiments.planted import factor_errors, local_minima, plant, rand_index
 
@@ -59,13 +59,21 @@ def test_a_split_alone_changes_no_loss_at_all():
     assert len({before for before, _ in losses}) == 8
 
 
+def test_one_field_at_a_time_stays_at_the_saddle():
+    full, one, both = saddle.descents(160)
+    assert min(one.losses) > 0.68 and len({descent.steps[-1] for descent in (full, one, both)}) == 1
+    assert both.losses[-1] < 0.52  # of .500, the entropy of the labels
+    assert both.losses[-1] < min(full.losses)
+
+
 def test_the_command_prints_its_tables_and_draws(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(theory, "STEPS", 20)
     picture = tmp_path / "theory.png"
     planted = "--ratings 500 --noises 0.1 --seeds 1 --curves 1 --restarts 1 --clusters 2 6"
-    real = "--movielens 1 2 --epochs 1 --splits 3"
+    real = "--movielens 1 2 --epochs 1 --splits 3 --saddle 20"
     theory.main([*planted.split(), *real.split(), "--plot", str(picture)])
     shown = capsys.readouterr().out
     assert "Rand index" in shown and "of 1 seeds" in shown
     assert "MovieLens-100K, seed 0" in shown and "3 splits, 4 clusters, largest difference 0" in shown
+    assert "clusters, one field at a time" in shown and "step 20" in shown
     assert picture.read_bytes().startswith(b"\x89PNG")
