@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ..objective import Objective, loss_derivatives
 
-# Newton steps of the biases, field after field.
+# Newton steps of the biases, field after field, at most; and the share of what is unexplained, below which a round
+# has not explained enough for another.
 ROUNDS = 3
+SETTLED = 1e-4
 # Of the variance of biases; where entities differ by less, they are taken to be alike.
 MIN_VARIANCE = 1e-6
 # Of the largest curvature of an interaction, the least: outputs that are saturated have none.
@@ -61,6 +63,7 @@ def residuals(
     biases = [outputs.new_zeros(number) for _, number in fields]
     strengths: list[Tensor] = []
     for step in range(ROUNDS):
+        explained = unexplained = 0.0
         for place, (ids, number) in enumerate(fields):
             found = _derivatives(objective, outputs, targets, weights)
             pull = torch.bincount(ids, told * found.pull, number)
@@ -70,6 +73,10 @@ def residuals(
             change = (pull - strengths[place] * biases[place]) / (curvature + strengths[place])
             biases[place] += change
             outputs = outputs + change[ids]
+            explained += float(((curvature + strengths[place]) * change.square()).sum())
+            unexplained += float(_dispersion(told, found) * told.sum())
+        if explained <= SETTLED * unexplained:
+            break
     return _derivatives(objective, outputs, targets, weights)
 
 
@@ -85,8 +92,13 @@ def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights
 
 def _shrinkage(pull: Tensor, curvature: Tensor, told: Tensor, found: Residuals) -> Tensor:
     """What is added to the curvature of each entity's loss: dispersion over variance of the biases, ``()``."""
-    total = (told * found.curvature).sum()
-    dispersion = (told * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
-    squares = curvature.square().sum().clamp(min=torch.finfo(total.dtype).tiny)
+    dispersion = _dispersion(told, found)
+    squares = curvature.square().sum().clamp(min=torch.finfo(curvature.dtype).tiny)
     variance = (pull.square() - dispersion * curvature).sum() / squares
     return dispersion / variance.clamp(min=MIN_VARIANCE)
+
+
+def _dispersion(told: Tensor, found: Residuals) -> Tensor:
+    """Squared derivatives over curvatures of what is told; one where labels are as noisy as outputs say."""
+    total = (told * found.curvature).sum()
+    return (told * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
