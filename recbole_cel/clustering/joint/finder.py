@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -35,22 +35,20 @@ class PairSplit(NamedTuple):
         fields: names of the two.
         agreement: see :class:`~.directions.Directions`.
         done: what was split.
-        clusters_before: number of clusters of both before.
+        clusters: number of clusters of both with members, before and after.
         seconds: wall time.
     """
 
     fields: tuple[str, str]
     agreement: tuple[float, ...]
     done: JointSplit
-    clusters_before: int
+    clusters: tuple[int, int]
     seconds: float
 
     def event(self, step: int, entities: int) -> ClusterEvent:
         """What is to be told of it; both fields have so many ``entities``."""
-        new = sum(len(children) for splits in self.done.splits for *_, children in splits)
-        clusters = self.clusters_before, self.clusters_before + new
         return ClusterEvent(
-            *("joint split", " x ".join(self.fields), 0, step, *clusters, self.done.moved, entities),
+            *("joint split", " x ".join(self.fields), 0, step, *self.clusters, self.done.moved, entities),
             *(math.nan, math.nan, self.seconds, self.done.kept, self.agreement),
         )
 
@@ -98,11 +96,15 @@ class PairSplitter:
         done = []
         for pair in sorted(found, key=lambda pair: -float(found[pair].effect[:1, :1].sum())):
             started = time.perf_counter()
-            before = sum(tables[0].assignment.num_clusters for name in pair for tables in self._fields[name])
+            before = self._num_clusters(pair)
             split = self._split(pair, found[pair])
+            clusters = before, self._num_clusters(pair)
             seconds[pair] += time.perf_counter() - started
-            done.append(PairSplit(pair, found[pair].agreement, split, before, seconds[pair]))
+            done.append(PairSplit(pair, found[pair].agreement, split, clusters, seconds[pair]))
         return done
+
+    def _num_clusters(self, names: Iterable[str]) -> int:
+        return sum(tables[0].assignment.num_clusters for name in names for tables in self._fields[name])
 
     def _directions(self, left: str, right: str) -> Directions:
         sizes = self._fields[left][0][0].num_embeddings, self._fields[right][0][0].num_embeddings
