@@ -41,8 +41,8 @@ class Config(RecBoleConfig):
 
     Settings are read in this order, later ones winning: RecBole's properties of the base model and the data
     set, ``properties/model/<base>.yaml``, ``properties/embedding/<strategy>.yaml``,
-    ``properties/task/rating.yaml`` if ratings are predicted, ``properties/model/<model>.yaml``, config files,
-    ``config_dict``, command line.
+    ``properties/task/rating.yaml`` if ratings are predicted, ``properties/model/<model>.yaml``,
+    ``properties/<strategy>/implicit.yaml`` if negatives are drawn, config files, ``config_dict``, command line.
 
     Args:
         model: name or class, as in RecBole.
@@ -154,6 +154,8 @@ class Config(RecBoleConfig):
             files.append("task/rating.yaml")
         if strategy is not None:
             files.append(f"model/{model}.yaml")
+            if self._draws_negatives():
+                files.append(f"{strategy.name}/implicit.yaml")
         for file in files:
             if (properties_folder() / file).is_file():
                 self._update_internal_config_dict(str(properties_folder() / file))
@@ -164,6 +166,12 @@ class Config(RecBoleConfig):
         if strategy is None:
             return
         self.internal_config_dict["embedding_strategy"] = strategy.name
+
+    def _draws_negatives(self) -> bool:
+        """Whether the training draws negatives for the positives that the data are."""
+        key = "train_neg_sample_args"
+        drawn = self.external_config_dict.get(key, self.internal_config_dict.get(key))
+        return isinstance(drawn, dict) and drawn.get("distribution") not in (None, "none")
 
 
 def literal(text: str) -> Any:

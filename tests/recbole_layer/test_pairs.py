@@ -5,10 +5,11 @@ import sys
 
 import pytest
 import torch
+import yaml
 from pairs_data import write_pairs
 
 from recbole_cel.clustering.joint import PairSplitter
-from recbole_cel.config import properties_folder
+from recbole_cel.config import Config, properties_folder
 from recbole_cel.experiments.pairs import plant_groups, plant_parity, plant_ratings, plant_three_fields
 from recbole_cel.quick_start import run_recbole_cel
 
@@ -142,11 +143,20 @@ def test_implicit_feedback_with_drawn_negatives(folder, sampling, mode):
         valid_metric="NDCG@10",
         epochs=6,
     )
-    files = [str(properties_folder() / "cel" / "implicit.yaml")]
     found = {
-        model: run_recbole_cel(model, "liked", config_file_list=files, config_dict=options)["test_result"][
-            "ndcg@10"
-        ]
+        model: run_recbole_cel(model, "liked", config_dict=options)["test_result"]["ndcg@10"]
         for model in ("FM_CEL", "LR")
     }
     assert found["FM_CEL"] > 1.2 * found["LR"]
+
+
+def test_drawn_negatives_have_defaults_of_their_own(folder, tmp_path):
+    drawn = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
+    labelled = Config("FM_CEL", "ml-100k", config_dict={}, command_line=False)
+    implicit = Config("FM_CEL", "ml-100k", config_dict=drawn, command_line=False)
+    asked = Config("FM_CEL", "ml-100k", config_dict={**drawn, "cel_levels": 3}, command_line=False)
+    read = yaml.safe_load((properties_folder() / "cel" / "implicit.yaml").read_text())
+    assert {key: implicit[key] for key in read} == read
+    assert all(labelled[key] != value for key, value in read.items())
+    assert (asked["cel_levels"], asked["cel_folds"]) == (3, read["cel_folds"])
+    assert Config("FM", "ml-100k", config_dict=drawn, command_line=False)["cel_levels"] is None
