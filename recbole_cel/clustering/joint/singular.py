@@ -41,8 +41,8 @@ class SparseMatrix:
 class _Compressed:
     def __init__(self, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> None:
         self._size = size
-        self._order = rows.argsort(stable=True)
-        self._columns = columns[self._order].int()
+        self._order = rows.int().argsort(stable=True)
+        self._columns = columns.int()[self._order]
         self._starts = torch.zeros(size[0] + 1, dtype=torch.int32, device=rows.device)
         self._starts[1:] = torch.bincount(rows, minlength=size[0]).cumsum(0)
 
