@@ -154,11 +154,9 @@ class Config(RecBoleConfig):
             files.append("task/rating.yaml")
         if strategy is not None:
             files.append(f"model/{model}.yaml")
-            if self._draws_negatives():
-                files.append(f"{strategy.name}/implicit.yaml")
-        for file in files:
-            if (properties_folder() / file).is_file():
-                self._update_internal_config_dict(str(properties_folder() / file))
+        self._read_properties(files)
+        if strategy is not None and self._draws_negatives():
+            self._read_properties([f"{strategy.name}/implicit.yaml"])
         self.internal_config_dict["task"] = task
         if task == "rating":
             rating_field = self.external_config_dict.get("RATING_FIELD", self.internal_config_dict["RATING_FIELD"])
@@ -166,6 +164,11 @@ class Config(RecBoleConfig):
         if strategy is None:
             return
         self.internal_config_dict["embedding_strategy"] = strategy.name
+
+    def _read_properties(self, files: list[str]) -> None:
+        for file in files:
+            if (properties_folder() / file).is_file():
+                self._update_internal_config_dict(str(properties_folder() / file))
 
     def _draws_negatives(self) -> bool:
         """Whether the training draws negatives for the positives that the data are."""

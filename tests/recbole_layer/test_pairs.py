@@ -160,3 +160,5 @@ def test_drawn_negatives_have_defaults_of_their_own(folder, tmp_path):
     assert all(labelled[key] != value for key, value in read.items())
     assert (asked["cel_levels"], asked["cel_folds"]) == (3, read["cel_folds"])
     assert Config("FM", "ml-100k", config_dict=drawn, command_line=False)["cel_levels"] is None
+    ratings = {"threshold": None}
+    assert Config("MF_CEL", "ml-100k", config_dict=ratings, command_line=False)["cel_levels"] == 8
