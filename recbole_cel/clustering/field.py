@@ -28,3 +28,19 @@ def has_choice(tables: Sequence[ClusteredEmbedding]) -> bool:
 def has_free_cluster(tables: Sequence[ClusteredEmbedding]) -> bool:
     """Whether a level may have more clusters."""
     return tables[0].assignment.num_clusters < tables[0].assignment.max_clusters
+
+
+def num_clusters(levels: Sequence[Sequence[ClusteredEmbedding]]) -> int:
+    """Clusters with members, in all levels."""
+    return sum(tables[0].assignment.num_clusters for tables in levels)
+
+
+def with_room(levels: Sequence[list[ClusteredEmbedding]]) -> list[list[ClusteredEmbedding]]:
+    """The levels that may have more clusters."""
+    return list(filter(has_free_cluster, levels))
+
+
+def grown_next(levels: Sequence[list[ClusteredEmbedding]]) -> list[int]:
+    """Numbers of the levels to grow next: one more than there are with several clusters."""
+    some = 1 + sum(map(has_choice, levels))
+    return [number for number, tables in enumerate(levels) if has_free_cluster(tables)][:some]

@@ -14,7 +14,7 @@ from ..embedding.additive import AdditiveEmbedding
 from ..embedding.clustered import ClusteredEmbedding
 from .cross_fitting import reassign_cross_fitted
 from .events import ClusterEvent, Progress, no_progress
-from .field import by_level, has_choice, has_free_cluster
+from .field import by_level, grown_next, has_choice, num_clusters, with_room
 from .grouping import InteractionsByEntity
 from .joint import PairSplitter
 from .objective import Objective
@@ -114,13 +114,12 @@ class ClusterOptimiser:
         self._start_personalisation_if_due()
         if self.personalised:
             return []
-        resting = [name for name in self.fields if schedule.retries and schedule.rests(name) and self._room(name)]
         growing = [
             name
-            for name in self.fields
-            if name in resting or (schedule.splits and not schedule.rests(name) and self._room(name))
+            for name, levels in self.fields.items()
+            if with_room(levels) and (schedule.retries if schedule.rests(name) else schedule.splits)
         ]
-        jointly = len(self.fields) > 1 and (schedule.starts or bool(resting))
+        jointly = len(self.fields) > 1 and (schedule.starts or any(map(schedule.rests, growing)))
         reassigned = list[str]()
         if schedule.reassigns:
             reassigned = [name for name, levels in self.fields.items() if any(map(has_choice, levels))]
@@ -167,11 +166,11 @@ class ClusterOptimiser:
         """
         if self._in_folds(field):
             return self._reassign(field, True, {}, 0.0)
-        started, before = time.perf_counter(), self._num_clusters(field)
+        started, before = time.perf_counter(), num_clusters(self.fields[field])
         settings, index = self.settings, self._index_of(field)
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         levels = self.fields[field]
-        for tables in self._room(field) or levels[-1:]:
+        for tables in with_room(self.fields[field]) or levels[-1:]:
             with self._progress(f"{field} split", len(index.order)) as advance:
                 found = propose_split(
                     self.objective, tables, index, settings.split_threshold, generator, advance=advance
@@ -194,7 +193,7 @@ class ClusterOptimiser:
         ``seen`` are probes of all interactions, if there are any already, and took so many ``seconds`` a field;
         what they say of other fields' outputs follows, to first order.
         """
-        started, before = time.perf_counter() - seconds, self._num_clusters(field)
+        started, before = time.perf_counter() - seconds, num_clusters(self.fields[field])
         settings, index = self.settings, self._index_of(field)
         levels = self.fields[field]
         # A generator of its own for each step, so that a resumed run draws what the first one drew.
@@ -203,7 +202,7 @@ class ClusterOptimiser:
         if settings.reassign_keep and not grow:
             keep = torch.rand(len(index.counts), generator=generator) < settings.reassign_keep
             keep = keep.to(index.counts.device)
-        growing = self._grown_next(field) if grow else []
+        growing = grown_next(self.fields[field]) if grow else []
         what = f"{field} {'split' if grow else 'reassignment'}"
         with self._progress(what, len(index.order)) as advance:
             if self._in_folds(field):
@@ -267,16 +266,6 @@ class ClusterOptimiser:
             return {}
         return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
-    def _room(self, field: str) -> list[list[ClusteredEmbedding]]:
-        """The levels of ``field`` that may have more clusters."""
-        return list(filter(has_free_cluster, self.fields[field]))
-
-    def _grown_next(self, field: str) -> list[int]:
-        """Numbers of the levels of ``field`` to grow next: one more than there are with several clusters."""
-        levels, growing = self.fields[field], self._room(field)
-        some = 1 + sum(map(has_choice, levels))
-        return [number for number, tables in enumerate(levels) if tables in growing][:some]
-
     def _in_folds(self, field: str) -> bool:
         return self.fields[field][0][0].assignment.num_folds > 1
 
@@ -284,9 +273,6 @@ class ClusterOptimiser:
         if self.optimiser is not None:
             for table in tables:
                 copy_row_state(self.optimiser, table.weight, parents, children)
-
-    def _num_clusters(self, field: str) -> int:
-        return sum(tables[0].assignment.num_clusters for tables in self.fields[field])
 
     def _index_of(self, field: str) -> InteractionsByEntity:
         if field not in self._index:
@@ -309,6 +295,6 @@ class ClusterOptimiser:
     def _event(
         self, kind: str, field: str, level: int, before: int, moved: int, was: float, now: float, started: float
     ) -> ClusterEvent:
-        after, entities = self._num_clusters(field), self.fields[field][0][0].num_embeddings
+        after, entities = num_clusters(self.fields[field]), self.fields[field][0][0].num_embeddings
         seconds = time.perf_counter() - started
         return ClusterEvent(kind, field, level, self.steps, before, after, moved, entities, was, now, seconds)

@@ -150,7 +150,7 @@ def test_implicit_feedback_with_drawn_negatives(folder, sampling, mode):
     assert found["FM_CEL"] > 1.2 * found["LR"]
 
 
-def test_drawn_negatives_have_defaults_of_their_own(folder, tmp_path):
+def test_drawn_negatives_have_defaults_of_their_own(folder):
     drawn = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
     labelled = Config("FM_CEL", "ml-100k", config_dict={}, command_line=False)
     implicit = Config("FM_CEL", "ml-100k", config_dict=drawn, command_line=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
 from ..events import ClusterEvent
-from ..field import has_choice
+from ..field import has_choice, num_clusters
 from ..objective import Objective
 from .directions import Directions, find_directions
 from .joint_split import JointSplit, Side, has_room_to_split, split_jointly
@@ -82,8 +82,8 @@ class PairSplitter:
 
     @property
     def num_visits(self) -> int:
-        """How often interactions are looked at, at most."""
-        return len(self._pairs()) * (self._num_folds + 1) * len(self._folds)
+        """How often interactions are looked at, at most: for a few directions, and for many."""
+        return 2 * len(self._pairs()) * (self._num_folds + 1) * len(self._folds)
 
     def split_all(self, advance: Callable[[int], object] = lambda interactions: None) -> list[PairSplit]:
         """Split all pairs of fields, the pair with the strongest direction first.
@@ -99,15 +99,12 @@ class PairSplitter:
         done = []
         for pair in sorted(found, key=lambda pair: -float(found[pair].effect[:1, :1].sum())):
             started = time.perf_counter()
-            before = self._num_clusters(pair)
+            before = sum(num_clusters(self._fields[name]) for name in pair)
             split = self._split(pair, found[pair])
-            clusters = before, self._num_clusters(pair)
+            clusters = before, sum(num_clusters(self._fields[name]) for name in pair)
             seconds[pair] += time.perf_counter() - started
             done.append(PairSplit(pair, found[pair].agreement, split, clusters, seconds[pair]))
         return done
-
-    def _num_clusters(self, names: Iterable[str]) -> int:
-        return sum(tables[0].assignment.num_clusters for name in names for tables in self._fields[name])
 
     def _directions(self, left: str, right: str) -> Directions:
         sizes = self._fields[left][0][0].num_embeddings, self._fields[right][0][0].num_embeddings

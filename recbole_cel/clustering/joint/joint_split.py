@@ -82,14 +82,18 @@ def split_jointly(
 
 def has_room_to_split(tables: Sequence[ClusteredEmbedding]) -> bool:
     """Whether all clusters of a level could be split in two by a joint split."""
-    assignment = tables[0].assignment
-    return 2 * assignment.num_clusters <= min(MAX_PATTERNS, assignment.max_clusters)
+    return 2 * tables[0].assignment.num_clusters <= _most(tables)
+
+
+def _most(tables: Sequence[ClusteredEmbedding]) -> int:
+    """Clusters that a level may have after joint splits."""
+    return min(MAX_PATTERNS, tables[0].assignment.max_clusters)
 
 
 def _places(levels: Sequence[Sequence[ClusteredEmbedding]], max_splits: int, directions: int) -> list[int]:
     """The level to split for each direction, while there is room: the first of those with the fewest clusters."""
     clusters = [tables[0].assignment.num_clusters for tables in levels]
-    most = [min(MAX_PATTERNS, tables[0].assignment.max_clusters) for tables in levels]
+    most = list(map(_most, levels))
     left = [max_splits] * len(levels)
     places = list[int]()
     for _ in range(directions):
