@@ -1,4 +1,4 @@
-"""Choose a cluster in each level, for many views at once, and grow levels in passing."""
+"""Choose a cluster in each level, for many views at once, and merge and split clusters in passing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .growth import grow
 from .level import Level, sum_of
+from .merging import merge
 from .metric import Metric
 from .points import Cells, Points, nearest
 from .settings import ClusterSettings
@@ -25,6 +26,7 @@ class Choosing:
         levels: all levels of the field's embedding; those that are grown get more clusters.
         metric: what a distance costs, and what rows are like.
         settings: rules.
+        merging: merge clusters of levels that grow, if these do not pay.
 
     Attributes:
         points: of each level's clusters, shape ``(K, D)``.
@@ -32,12 +34,16 @@ class Choosing:
         resting: for each level, the choice of views and entities of which nothing is known, shape ``(1,)``.
     """
 
-    def __init__(self, levels: Sequence[Level], metric: Metric, settings: ClusterSettings) -> None:
+    def __init__(
+        self, levels: Sequence[Level], metric: Metric, settings: ClusterSettings, merging: bool = False
+    ) -> None:
         self._levels = levels
         self._metric = metric
         self._settings = settings
+        self._merging = merging and settings.split_gain > 0
         self.resting = [level.column[level.alive[:1]] for level in levels]
         self.points = [metric.points(level.rows) for level in levels]
+        self._gone = [torch.zeros(len(level.rows), dtype=torch.bool, device=level.rows.device) for level in levels]
         self.splits: list[tuple[int, Tensor, Tensor]] = []
 
     def choose(
@@ -89,12 +95,17 @@ class Choosing:
             ahead = gain / weight * (views.evidence[some] > 0) if gain else None
             for number, level in enumerate(self._levels):
                 if cells is not None and number in growing:
+                    if self._merging:
+                        self._merge(number, views, cells, rest, choices)
                     self._grow(number, views, cells, rest, choices)
                     changed.fill_(True)
                 points = self.points[number]
                 present = choices[number] if all_of_them else choices[number].index_select(0, some)
                 here = rest if all_of_them else rest.index_select(0, some)
                 price = level.price.to(weight.dtype) / weight.unsqueeze(1) if prior else None
+                if bool(self._gone[number].any()):
+                    never = torch.where(self._gone[number], torch.inf, 0.0).to(weight.dtype)
+                    price = never.expand(len(here), -1) if price is None else price + never
                 choice = nearest(here, points, present, ahead, price)
                 moved = (choice != present).nonzero().squeeze(1)
                 changed[moved] = True
@@ -104,13 +115,31 @@ class Choosing:
             # A view that has the best choice in each level, given the others, keeps it.
             some, growing = some[changed], ()
 
-    def _grow(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
-        level, present = self._levels[number], self.points[number][choices[number]]
-        limit = level.assignment.max_clusters
-        grown = grow(views, cells, rest, self.points[number], choices[number], limit, self._settings)
-        if not len(grown.parents):
+    def _merge(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
+        before = self.points[number][choices[number]]
+        points, choice, gone = merge(views, cells, rest, self.points[number], choices[number])
+        if not bool(gone.any()):
             return
-        self.points[number], choices[number] = grown.points, grown.choice
-        parents, children = level.extend(self._metric.rows(grown.points), grown.parents)
+        rest.add_(before - points[choice])
+        self.points[number], choices[number], self._gone[number] = points, choice, gone
+        self._levels[number].extend(self._metric.rows(points), choice[:0])
+
+    def _grow(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
+        level, points, gone = self._levels[number], self.points[number], self._gone[number]
+        choice = choices[number]
+        # Clusters that are gone keep their ids until all views have left them.
+        stay = (~gone).nonzero().squeeze(1)
+        position = (~gone).cumsum(0) - 1
+        limit = level.assignment.max_clusters - int(gone.sum())
+        grown = grow(views, cells, rest, points[stay], position[choice], limit, self._settings)
+        new = len(grown.parents)
+        if not new:
+            return
+        places = torch.cat([stay, torch.arange(new, device=stay.device) + len(points)])
+        self.points[number] = torch.cat([points, grown.points[len(stay) :]])
+        self.points[number][stay] = grown.points[: len(stay)]
+        choices[number] = places[grown.choice]
+        self._gone[number] = torch.cat([gone, gone.new_zeros(new)])
+        parents, children = level.extend(self._metric.rows(self.points[number]), stay[grown.parents])
         self.splits.append((number, parents, children))
-        rest.add_(present - grown.points[grown.choice])
+        rest.add_(points[choice] - grown.points[grown.choice])

@@ -43,6 +43,7 @@ def reassign_cross_fitted(
     *,
     growing: Sequence[int] = (),
     settle: bool = False,
+    merging: bool = False,
     keep: Tensor | None = None,
     seen_before: Probe | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
@@ -57,6 +58,7 @@ def reassign_cross_fitted(
         generator: draws the entities that tell the prior and that levels are grown by.
         growing: numbers of the levels that are grown first.
         settle: choose once among the clusters there are before levels grow.
+        merging: merge clusters that do not pay before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: a probe of all interactions, if there is one already.
         advance: told the number of interactions done, for a progress bar.
@@ -87,7 +89,7 @@ def reassign_cross_fitted(
     metric = _learn(objective, at, some, num_entities(width))
     start = Start.of(at, metric)
     grown = [Level(tables, settings.reassign_prior) for tables in levels]
-    choosing = Choosing(grown, metric, settings)
+    choosing = Choosing(grown, metric, settings, merging)
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..embedding.additive import AdditiveEmbedding, levels_of
 from ..embedding.clustered import ClusteredEmbedding
+
+# Levels that grow for the first time in one event, as a share of all.
+SHARE_GROWN = 0.25
 
 
 def by_level(
@@ -40,7 +44,10 @@ def with_room(levels: Sequence[list[ClusteredEmbedding]]) -> list[list[Clustered
     return list(filter(has_free_cluster, levels))
 
 
-def grown_next(levels: Sequence[list[ClusteredEmbedding]]) -> list[int]:
-    """Numbers of the levels to grow next: one more than there are with several clusters."""
-    some = 1 + sum(map(has_choice, levels))
+def grown_next(levels: Sequence[list[ClusteredEmbedding]], growths: int) -> list[int]:
+    """Numbers of the levels to grow next, after so many ``growths``: a quarter of them more each time.
+
+    What a level leaves for the others to tell is clearer once its rows have been trained.
+    """
+    some = math.ceil(SHARE_GROWN * len(levels)) * (growths + 1)
     return [number for number, tables in enumerate(levels) if has_free_cluster(tables)][:some]

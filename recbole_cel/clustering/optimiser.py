@@ -202,9 +202,9 @@ class ClusterOptimiser:
         if settings.reassign_keep and not grow:
             keep = torch.rand(len(index.counts), generator=generator) < settings.reassign_keep
             keep = keep.to(index.counts.device)
-        growing = grown_next(self.fields[field]) if grow else []
-        what = f"{field} {'split' if grow else 'reassignment'}"
-        with self._progress(what, len(index.order)) as advance:
+        growing = grown_next(levels, self._schedule.growths(field)) if grow else []
+        kind = "split" if grow else "reassignment"
+        with self._progress(f"{field} {kind}", len(index.order)) as advance:
             if self._in_folds(field):
                 probe = seen.get(field)
                 done = reassign_cross_fitted(
@@ -215,6 +215,7 @@ class ClusterOptimiser:
                     generator,
                     growing=growing,
                     settle=self._schedule.unsettled(field),
+                    merging=self._schedule.rests(field),
                     keep=keep,
                     seen_before=probe,
                     advance=advance,
@@ -239,7 +240,6 @@ class ClusterOptimiser:
         total = max(1.0, float(self.objective.weights(index.order).double().sum()))
         losses = done.loss_before / total, done.loss_after / total
         level = min((number + 1 for number, *_ in done.splits), default=0)
-        kind = "split" if grow else "reassignment"
         return self._event(kind, field, level, before, done.moved, *losses, started)
 
     def state_dict(self) -> dict[str, Any]:

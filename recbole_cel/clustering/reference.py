@@ -327,8 +327,9 @@ def reference_reassign_cross_fitted(
     entity_of: Tensor,
     settings: ClusterSettings,
     growing: Sequence[int] = (),
+    merging: bool = False,
 ) -> None:
-    """Choose the cluster of every view of every entity in place, and grow the levels with these numbers first.
+    """Choose the cluster of every view of every entity in place, and merge and split clusters of some levels.
 
     A view that leaves nothing out has the clusters of the view with everything.
     """
@@ -381,17 +382,30 @@ def reference_reassign_cross_fitted(
         if not unknown.evidence:
             unknown.at = torch.stack([of_level[0] for of_level in points]).sum(dim=0)
 
+    def put(level: int, moved: Sequence[Tensor], chosen: dict[tuple[int, int], int]) -> None:
+        for view, one in views.items():
+            one.at = one.at + moved[chosen[view]] - points[level][choice[view, level]]
+            choice[view, level] = chosen[view]
+
+    def merge(level: int) -> None:
+        here = {view: choice[view, level] for view in views}
+        merged, kept, chosen = reference_merge(views, points[level], here, folds)
+        put(level, merged, chosen)
+        alive[level] = [alive[level][k] for k in kept]
+        price[level] = [price[level][k] for k in kept]
+        points[level] = merged
+
     def grow(level: int) -> None:
-        limit = assignments[level].max_clusters
+        # The ids of clusters that are merged are free at the next event only.
+        free = [k for k in range(assignments[level].max_clusters) if k not in alive[level]]
+        if merging and settings.split_gain:
+            merge(level)
+        limit = len(points[level]) + len(free)
         here = {view: choice[view, level] for view in views}
         grown, parents, chosen = reference_grow(views, points[level], here, folds, limit, settings)
-        free = [k for k in range(limit) if k not in alive[level]]
         alive[level] += free[: len(parents)]
         price[level] += [price[level][parent] for parent in parents]
-        for view, one in views.items():
-            before = points[level][choice[view, level]]
-            choice[view, level] = chosen[view]
-            one.at = one.at + grown[choice[view, level]] - before
+        put(level, grown, chosen)
         points[level] = grown
 
     def choose(view: tuple[int, int], level: int) -> None:
@@ -427,6 +441,85 @@ def reference_reassign_cross_fitted(
         assignment.move(torch.arange(assignment.num_entities), told)
 
 
+class Targets:
+    """What a level ought to add to views, and what clusters of it gain.
+
+    Attributes:
+        targets: what the level ought to add to each view.
+    """
+
+    def __init__(
+        self,
+        views: dict[tuple[int, int], View],
+        points: Sequence[Tensor],
+        choice: dict[tuple[int, int], int],
+        folds: int,
+    ) -> None:
+        self._views, self._folds = views, folds
+        self.targets = {view: views[view].target - views[view].at + points[choice[view]] for view in choice}
+        self._rest = {view: views[view].target - self.targets[view] for view in choice}
+
+    def mean(self, some: Sequence[tuple[int, int]]) -> Tensor | None:
+        """Of some views, by interactions."""
+        weights = [self._views[view].evidence for view in some]
+        if not sum(weights):
+            return None
+        return torch.stack([w * self.targets[view] for w, view in zip(weights, some)]).sum(dim=0) / sum(weights)
+
+    def gain(self, here: set[tuple[int, int]], far: set[tuple[int, int]]) -> float:
+        """By how much the loss falls if ``far`` get a row of their own, out of the views that are ``here``."""
+        entities = {entity for entity, fold in self.targets if fold == self._folds}
+        gain = 0.0
+        for entity, fold in sorted(here):
+            if fold >= self._folds:
+                continue
+            without = [(e, fold) if (e, fold) in self.targets else (e, self._folds) for e in sorted(entities)]
+            without = [view for view in without if view in here]
+            shared = self.mean(without)
+            own = self.mean([view for view in without if (view in far) == ((entity, fold) in far)])
+            one, base = self._views[entity, fold], self._rest[entity, fold]
+            nothing = torch.zeros_like(base)
+            gain += one.loss(base + (nothing if shared is None else shared))
+            gain -= one.loss(base + (nothing if own is None else own))
+        return gain
+
+
+def reference_merge(
+    views: dict[tuple[int, int], View],
+    points: list[Tensor],
+    choice: dict[tuple[int, int], int],
+    folds: int,
+) -> tuple[list[Tensor], list[int], dict[tuple[int, int], int]]:
+    """Merge pairs of clusters, nearest neighbours of each other, until each gains by being two.
+
+    Returns:
+        The points of those that are left; which they are; the choice of each view.
+    """
+    wanted, choice = Targets(views, points, choice, folds), dict(choice)
+    points, kept = list(points), list(range(len(points)))
+
+    def near(cluster: int) -> int:
+        others = [k for k in filled if k != cluster]
+        return min(others, key=lambda k: float((points[k] - points[cluster]).norm()))
+
+    merged = True
+    while merged:
+        merged = False
+        filled = sorted({cluster for (_, fold), cluster in choice.items() if fold == folds})
+        pairs = [(k, near(k)) for k in filled if len(filled) > 1 and k < near(k) and near(near(k)) == k]
+        for first, second in pairs:
+            far = {view for view in choice if choice[view] == second}
+            here = far | {view for view in choice if choice[view] == first}
+            if wanted.gain(here, far) > 0:
+                continue
+            merged = True
+            kept.remove(second)
+            choice |= dict.fromkeys(far, first)
+            centre = wanted.mean([view for view in here if view[1] == folds])
+            points[first] = points[first] if centre is None else centre
+    return [points[k] for k in kept], kept, {view: kept.index(k) for view, k in choice.items()}
+
+
 def reference_grow(
     views: dict[tuple[int, int], View],
     points: list[Tensor],
@@ -441,20 +534,13 @@ def reference_grow(
         The points of all clusters; which of the old ones each new one comes from; the choice of each view.
     """
     first, parents = len(points), list[int]()
-    targets = {view: views[view].target - views[view].at + points[choice[view]] for view in choice}
-    rest = {view: views[view].target - targets[view] for view in choice}
+    wanted = Targets(views, points, choice, folds)
     wholes = [view for view in choice if view[1] == folds]
     limit = min(limit, first + (settings.split_count or limit))
 
-    def mean(some: Sequence[tuple[int, int]]) -> Tensor | None:
-        weights = [views[view].evidence for view in some]
-        if not sum(weights):
-            return None
-        return torch.stack([w * targets[view] for w, view in zip(weights, some)]).sum(dim=0) / sum(weights)
-
     def settle() -> None:
         for cluster in range(len(points)):
-            centre = mean([view for view in wholes if choice[view] == cluster])
+            centre = wanted.mean([view for view in wholes if choice[view] == cluster])
             if centre is not None:
                 points[cluster] = centre
 
@@ -466,21 +552,10 @@ def reference_grow(
             here = [view for view in choice if choice[view] == cluster]
             if not members:
                 continue
-            pulls = torch.stack([targets[view] - point for view in members])
+            pulls = torch.stack([wanted.targets[view] - point for view in members])
             beyond = reference_sides(pulls, [views[view].evidence for view in members], settings.split_threshold)
-            far = {view for view in here if beyond((targets[view] - point).unsqueeze(0))[0]}
-            gain = 0.0
-            for entity, fold in here:
-                if fold >= folds:
-                    continue
-                without = [(e, fold) if (e, fold) in choice else (e, folds) for e, _ in wholes]
-                without = [view for view in without if choice[view] == cluster]
-                side = [view for view in without if (view in far) == ((entity, fold) in far)]
-                nothing = torch.zeros_like(point)
-                shared, own = mean(without), mean(side)
-                one, base = views[entity, fold], rest[entity, fold]
-                gain += one.loss(base + (nothing if shared is None else shared))
-                gain -= one.loss(base + (nothing if own is None else own))
+            far = {view for view in here if beyond((wanted.targets[view] - point).unsqueeze(0))[0]}
+            gain = wanted.gain(set(here), far)
             both = 0 < len(far.intersection(members)) < len(members)
             if both and (gain > settings.split_gain or not settings.split_gain):
                 proposals.append((-sum(views[view].evidence for view in members), cluster, far))
@@ -496,7 +571,7 @@ def reference_grow(
         settle()
         for _ in range(1 if len(points) < limit else ROUNDS):
             for view in choice:
-                distances = [float((targets[view] - point).square().sum()) for point in points]
+                distances = [float((wanted.targets[view] - point).square().sum()) for point in points]
                 choice[view] = distances.index(min(distances))
             settle()
     return points, parents, choice

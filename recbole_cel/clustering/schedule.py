@@ -39,6 +39,7 @@ class Schedule:
         self.steps = 0
         self._settings = settings
         self._poor_splits = dict.fromkeys(fields, 0)
+        self._growths = dict.fromkeys(self._poor_splits, 0)
         self._split_every = in_steps(settings.split_interval)
         self._reassign_every = in_steps(settings.reassign_interval) if settings.reassign_interval else math.inf
         self._retry_every = in_steps(settings.reassign_interval or RETRY_INTERVAL)
@@ -79,6 +80,11 @@ class Schedule:
         """Take note that an event gave ``field`` so many ``new`` clusters."""
         enough = new >= ENOUGH_SPLITS * min(before, self._settings.split_count or before)
         self._poor_splits[field] = 0 if enough else max(0, self._poor_splits[field]) + 1
+        self._growths[field] += 1
+
+    def growths(self, field: str) -> int:
+        """How often ``field`` was grown so far."""
+        return self._growths[field]
 
     def wake(self, field: str) -> None:
         """Let the growth of ``field`` go on after a joint split."""
@@ -93,12 +99,13 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the schedule."""
-        return {"steps": self.steps, "poor_splits": dict(self._poor_splits)}
+        return {"steps": self.steps, "poor_splits": dict(self._poor_splits), "growths": dict(self._growths)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self.steps = int(state["steps"])
         self._poor_splits.update(state["poor_splits"])
+        self._growths.update(state["growths"])
 
     def _is_due(self, every: float, slowdown: float = 1.0) -> bool:
         """Whether a multiple of ``every`` steps, which need not be a whole number, has just been reached.

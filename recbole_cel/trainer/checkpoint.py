@@ -15,7 +15,7 @@ import scipy.sparse
 import torch
 
 # Raise the number when what is saved changes.
-FORMAT = "recbole_cel checkpoint 3"
+FORMAT = "recbole_cel checkpoint 4"
 ENCODED = "encoded as"
 
 

@@ -108,12 +108,14 @@ def num_clusters(problem):
     return sum(tables[0].assignment.num_clusters for tables in problem.levels)
 
 
-def reassign_both(pair, growing=(), **settings):
+def reassign_both(pair, growing=(), merging=False, **settings):
     fast, plain = pair
     settings = ClusterSettings(folds=3, **settings)
     generator = torch.Generator().manual_seed(0)
-    done = reassign_cross_fitted(fast.objective, fast.levels, fast.index, settings, generator, growing=growing)
-    reference_reassign_cross_fitted(plain.objective, plain.levels, plain.users, settings, growing)
+    done = reassign_cross_fitted(
+        fast.objective, fast.levels, fast.index, settings, generator, growing=growing, merging=merging
+    )
+    reference_reassign_cross_fitted(plain.objective, plain.levels, plain.users, settings, growing, merging)
     return done
 
 
@@ -145,14 +147,21 @@ def test_reassignment_with_folds_equals_the_reference(gain, prior, levels):
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"split_gain": 0.0}, {"split_threshold": "data_median", "split_gain": 0.3}, {"split_count": 2}],
+    [
+        {},
+        {"split_gain": 0.0},
+        {"split_threshold": "data_median", "split_gain": 0.3},
+        {"split_count": 2},
+        {"merging": True},
+        {"merging": True, "split_gain": 0.3, "split_count": 2},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(("levels", "growing"), [(1, [0]), (2, [1]), (2, [0, 1])])
 def test_growth_equals_the_reference(levels, growing, settings):
     split = 0
     for seed in range(3):
-        pair = twins(seed, levels, start=2)
+        pair = twins(seed, levels, start=3 if settings.get("merging") else 2)
         # Users of two kinds.
         labels = torch.bernoulli((3.0 * (pair[0].users % 2) - 1.5).sigmoid())
         for problem in pair:

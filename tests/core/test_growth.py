@@ -2,7 +2,7 @@ import pytest
 import torch
 from factorisation import Problem
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, growth
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, growth, merging
 from recbole_cel.clustering.objective import loss_curvature, loss_slope
 
 
@@ -148,3 +148,37 @@ def test_curvature_is_the_derivative_of_the_slope():
     slopes = [loss_slope(made.objective, outputs + shift, made.labels[:50]) for shift in (step, -step)]
     expected = (slopes[0] - slopes[1]) / (2 * step)
     assert torch.allclose(loss_curvature(made.objective, outputs, made.labels[:50]), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("gain, left", [(1.0, 2), (0.0, 8)])
+def test_clusters_that_gain_nothing_are_merged_unless_whatever_can_be_is_split(gain, left):
+    made = of_kinds(0, 2, clusters=8)
+    optimiser(made).split("user")
+    alive = made.assignment.clusters.unique().long()
+    assert len(alive) == 2
+    # Each kind in two clusters, whose rows differ by little around what is right for it.
+    other = torch.tensor([k for k in range(8) if k not in alive])[:2]
+    there = (made.assignment.clusters == alive[1]).long()
+    half = torch.arange(200) // 2 % 2
+    made.assignment.move(torch.arange(200), torch.where(half == 0, alive[there], other[there]))
+    with torch.no_grad():
+        for table in made.tables:
+            around = 0.02 * torch.randn(table.weight[alive].shape)
+            table.weight[other] = table.weight[alive] + around
+            table.weight[alive] -= around
+    clusters = optimiser(made, split_gain=gain)
+    clusters.load_state_dict({"steps": 9, "poor_splits": {"user": 2}, "growths": {"user": 4}})  # growth rests
+    event = clusters.split("user")
+    assert (event.clusters_before, event.clusters_after) == (4, left)
+    assert event.loss_after <= event.loss_before
+    kinds = [made.assignment.clusters[2 + kind :: 2].unique().tolist() for kind in (0, 1)]
+    assert sum(map(len, kinds)) == left and not set(kinds[0]) & set(kinds[1])
+
+
+def test_neighbours_are_found_in_portions_as_at_once(monkeypatch):
+    points = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    alive = torch.arange(50) % 7 > 0
+    at_once = merging._neighbours(points, alive)
+    assert len(at_once[0]) > 5 and alive[torch.cat(at_once)].all() and (at_once[0] < at_once[1]).all()
+    monkeypatch.setattr(merging, "MAX_DISTANCES", 100)
+    assert all(map(torch.equal, at_once, merging._neighbours(points, alive)))
