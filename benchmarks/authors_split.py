@@ -28,8 +28,9 @@ from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_cel.clustering import ClusterSettings, hierarchy_penalty, squared_error
+from recbole_cel.clustering import ClusterSettings, hierarchy_penalty
 from recbole_cel.embedding import levels_of
+from recbole_cel.evidence import squared_error
 from recbole_cel.experiments.baselines import AlternatingLeastSquares, Biases
 from recbole_cel.experiments.factorisation import Factorisation
 from recbole_cel.experiments.ratings import Ratings, authors_ratings, hold_out

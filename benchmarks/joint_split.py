@@ -17,8 +17,9 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, ModuleObjective
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
+from recbole_cel.evidence import ModuleObjective
 from recbole_cel.experiments.pairs import tastes
 
 BATCH = 4096

@@ -12,8 +12,8 @@ from recbole.utils import init_logger, init_seed
 
 from recbole_cel.config import Config
 from recbole_cel.model import get_model
+from recbole_cel.runs.activity import label_metrics
 from recbole_cel.trainer import get_trainer
-from recbole_cel.trainer.activity import label_metrics
 
 
 class Group(NamedTuple):

@@ -4,8 +4,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, ModuleObjective
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
+from recbole_cel.evidence import ModuleObjective
 
 USERS, ITEMS, CLUSTERS, DIM, BATCH = 1000, 500, 16, 8, 2000
 

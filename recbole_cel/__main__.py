@@ -25,7 +25,7 @@ def main() -> int:
     args, _ = parser.parse_known_args()
     # RecBole and its ray speak of their own use of deprecated functions, some of it once an epoch.
     warnings.filterwarnings("ignore", module=r"(recbole|ray)\..*")
-    from .clustering import SettingError
+    from .options import SettingError
     from .quick_start import run
     from .trainer import CheckpointError
 

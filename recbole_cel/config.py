@@ -14,9 +14,9 @@ import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
 
-from .clustering import SettingError
 from .metrics import register_metrics
 from .model import clustered_fields, full_name, get_model, split_name, task_of
+from .options import SettingError
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy
 

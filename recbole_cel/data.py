@@ -9,13 +9,9 @@ import torch
 from recbole.data.interaction import Interaction, cat_interactions
 from torch import Tensor, nn
 
-from .clustering import (
-    PointwiseLoss,
-    SettingError,
-    binary_cross_entropy,
-    squared_error,
-)
 from .embedding import fold_of
+from .evidence import PointwiseLoss, binary_cross_entropy, squared_error
+from .options import SettingError
 
 # Probabilities are turned into logits no nearer to 0 and 1 than this.
 PROBABILITY_MARGIN = 1e-6

@@ -15,13 +15,13 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
 
-from .clustering import SettingError
 from .config import Config
 from .data import fingerprint
 from .model import get_model, split_name
-from .trainer import checkpoint as checkpoints
+from .options import SettingError
+from .runs import checkpoint as checkpoints
+from .runs.report import alike_notes
 from .trainer import get_trainer
-from .trainer.report import alike_notes
 from .trainer.trainer import Trainer, check_dataset, load_model_state
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Union
 
-from .clustering.settings import ClusterSettings, SettingError, is_bool, is_int, is_number, option
+from .clustering.settings import ClusterSettings
+from .options import SettingError, is_bool, is_int, is_number, option
 
 PREFIX = "cel_"
 AUTO = "auto"

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .grouping import Blocks
-from .objective import check_gradients
+from ..evidence.grouping import Blocks
+from ..evidence.objective import check_gradients
+from ..evidence.whitening import orient
 
 # Below this share of the mean squared gradient, the largest variance is rounding, and there is nothing to cut.
 RELATIVE_VARIANCE = 1e-10
@@ -73,12 +74,6 @@ def fit_cuts(gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups
         return cuts
     weights = torch.ones_like(interactions) if threshold == "median" else interactions
     return cuts._replace(threshold=_medians(cuts.project(gradients, groups), weights, groups, num_groups))
-
-
-def orient(directions: Tensor) -> Tensor:
-    """Flip vectors ``(G, D)``, for ``v`` and ``-v`` are one principal component: the largest is positive."""
-    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-    return torch.where(largest < 0, -directions, directions)
 
 
 def _medians(projections: Tensor, weights: Tensor, groups: Tensor, num_groups: int) -> Tensor:

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from ..embedding.additive import AdditiveEmbedding
 from ..embedding.clustered import ClusteredEmbedding
-from .cross_fitting import reassign_cross_fitted
-from .events import ClusterEvent, Progress, no_progress
+from ..evidence.grouping import InteractionsByEntity
+from ..evidence.objective import Objective
+from ..evidence.probe import Probe, is_linear_in_row, probe_everything
+from .cross_fitted.reassignment import reassign_cross_fitted
+from .event import ClusterEvent, Progress, no_progress
 from .field import by_level, grown_next, has_choice, num_clusters, with_room
-from .grouping import InteractionsByEntity
 from .joint import PairSplitter
-from .objective import Objective
-from .optimiser_state import copy_row_state
-from .probe import Probe, is_linear_in_row, probe_everything
-from .reassignment import reassign
+from .paper.reassignment import reassign
+from .paper.split import apply_split, propose_split
+from .row_state import copy_row_state
 from .schedule import Schedule
 from .settings import ClusterSettings
-from .split import apply_split, propose_split
 
 LINEARITY_SAMPLE = 256
 # A probe that several fields share: numbers in it, and interactions in one pass through the model.

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
-from .choosing import SWEEPS
+from ..evidence.gauss_newton import MIN_REACH
+from ..evidence.objective import Objective, loss_curvature, loss_slope
+from ..evidence.prior import FIRST_DEVIATION, FLOOR, Prior, accelerate
+from ..evidence.probe import shared_rows
+from ..evidence.whitening import Whitening
+from .cross_fitted.choosing import SWEEPS
+from .cross_fitted.growth import ROUNDS
 from .gpca import RELATIVE_VARIANCE
-from .growth import ROUNDS
-from .metric import Metric
-from .objective import Objective, loss_curvature, loss_slope
-from .posterior import FIRST_DEVIATION, FLOOR, Prior, accelerate
-from .probe import shared_rows
-from .quadratic import MIN_REACH
-from .reassignment import ROUNDING, SCREENING
+from .paper.reassignment import ROUNDING, SCREENING
 from .settings import ClusterSettings
 
 
@@ -341,7 +341,7 @@ def reference_reassign_cross_fitted(
     mean, precision = reference_prior(
         [one.gradient(-1) for one in wholes], curvatures, [one.row(-1).double() for one in wholes], squares / bends
     )
-    metric = Metric.of(torch.stack(curvatures).sum(dim=0) / len(entity_of), Prior(mean, precision))
+    whitening = Whitening.of(torch.stack(curvatures).sum(dim=0) / len(entity_of), Prior(mean, precision))
 
     views: dict[tuple[int, int], View] = {}
     for entity, one in expansions.items():
@@ -353,19 +353,21 @@ def reference_reassign_cross_fitted(
             row, curvature = one.row(left_out).double(), one.curvature(left_out)
             pull = curvature @ row - one.gradient(left_out) + precision @ mean
             target = torch.linalg.solve(curvature + precision, pull)
-            views[entity, fold] = View(int(inside.sum()), metric.points(row), metric.points(target))
+            views[entity, fold] = View(int(inside.sum()), whitening.whiten(row), whitening.whiten(target))
             if left_out >= 0:
                 views[entity, fold].left_out = int((~inside).sum())
-                views[entity, fold].pull = metric.pulls(one.left_out_gradient(left_out))
-                views[entity, fold].origin = metric.points(row)
+                views[entity, fold].pull = whitening.whiten_gradients(one.left_out_gradient(left_out))
+                views[entity, fold].origin = whitening.whiten(row)
     assignments = [tables[0].assignment for tables in levels]
 
     # All entities without interactions are as this one, which has no view with all.
     idle = (assignments[0].num_entities, folds + 1)
-    views[idle] = View(0, mean, metric.points(mean))
+    views[idle] = View(0, mean, whitening.whiten(mean))
 
     alive = [[k for k in range(a.max_clusters) if a.members[k] > 0] for a in assignments]
-    points = [[metric.points(shared_rows(tables)[k].double()) for k in ids] for tables, ids in zip(levels, alive)]
+    points = [
+        [whitening.whiten(shared_rows(tables)[k].double()) for k in ids] for tables, ids in zip(levels, alive)
+    ]
     price = []
     for assignment, ids in zip(assignments, alive):
         shares = [(int(assignment.members[k]) + 1) / (assignment.num_entities + len(ids)) for k in ids]
@@ -434,7 +436,7 @@ def reference_reassign_cross_fitted(
                 followed = fold if (entity, fold) in views else folds
                 view = (entity, followed) if entity in expansions else idle
                 told[entity, fold] = alive[level][choice[view, level]]
-        rows = metric.rows(torch.stack(points[level])).float()
+        rows = whitening.unwhiten(torch.stack(points[level])).float()
         with torch.no_grad():
             for table, part in zip(tables, rows.split([table.embedding_dim for table in tables], dim=1)):
                 table.weight[alive[level]] = part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..clustering.grouping import InteractionsByEntity
+from ..evidence.grouping import InteractionsByEntity
 from .ratings import Ratings
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..clustering import ClusterOptimiser, ClusterSettings, ModuleObjective, binary_cross_entropy
+from ..clustering import ClusterOptimiser, ClusterSettings
 from ..embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
+from ..evidence import ModuleObjective, binary_cross_entropy
 from .pairs import Pairs, plant_groups
 
 USERS, ITEMS, LABELS, HELD_OUT, GROUPS = 400, 200, 20_000, 5_000, 4

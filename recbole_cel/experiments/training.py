@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..clustering import ClusterOptimiser, ClusterSettings, ModuleObjective, hierarchy_penalty, squared_error
+from ..clustering import ClusterOptimiser, ClusterSettings, hierarchy_penalty
 from ..embedding import levels_of
+from ..evidence import ModuleObjective, squared_error
 from .factorisation import Factorisation
 from .ratings import Ratings
 

@@ -12,14 +12,15 @@ from recbole.model.abstract_recommender import AbstractRecommender, ContextRecom
 from recbole.utils import FeatureType
 from torch import Tensor
 
-from ..clustering import SettingError, hierarchy_penalty
+from ..clustering import hierarchy_penalty
 from ..embedding import ClusterAssignment, ClusteredEmbedding, cross_fitted
+from ..inject.placeholder import PlaceholderSizes
+from ..inject.separate_tables import replace_separate_tables
+from ..inject.stacked_tables import replace_stacked_tables
+from ..options import SettingError
 from ..settings import PREFIX, CELSettings, check_fields
 from ..strategies import STRATEGIES, EmbeddingStrategy
-from .dataset_view import PlaceholderSizes
 from .rating import NonNegativeRecommender
-from .separate_tables import replace_separate_tables
-from .stacked_tables import replace_stacked_tables
 
 
 class StrategyRecommender(AbstractRecommender):

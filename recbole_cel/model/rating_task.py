@@ -8,7 +8,7 @@ from typing import Any
 from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor, nn
 
-from ..clustering import SettingError
+from ..options import SettingError
 from .rating import mean_rating
 
 

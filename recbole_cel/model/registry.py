@@ -11,7 +11,7 @@ import recbole.model.context_aware_recommender as context_models
 import recbole.utils
 from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 
-from ..clustering import SettingError
+from ..options import SettingError
 from ..strategies import STRATEGIES, EmbeddingStrategy
 from .builder import takes_strategies, with_strategy
 from .rating import RATING_MODELS

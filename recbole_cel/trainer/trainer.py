@@ -21,13 +21,13 @@ from .. import __version__
 from ..clustering import ClusterEvent, ClusterOptimiser
 from ..data import TrainingObjective, fingerprint
 from ..model import NonNegativeRecommender, StrategyRecommender, split_name
+from ..runs import checkpoint as checkpoints
+from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
+from ..runs.checkpoint import CheckpointError
+from ..runs.report import final_report
+from ..runs.size import FieldSize, field_size
 from ..settings import CELSettings
 from ..strategies import ClusteredStrategy
-from . import checkpoint as checkpoints
-from .activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
-from .checkpoint import CheckpointError
-from .report import final_report
-from .size import FieldSize, field_size
 
 # Derived by RecBole from other keys, or of this process alone.
 NOT_SAVED = {"local_rank", "single_spec", "valid_neg_sample_args", "test_neg_sample_args", "cel_resume"}

@@ -3,27 +3,21 @@ import torch
 from factorisation import Problem
 from torch import nn
 
-from recbole_cel.clustering import (
-    ClusterOptimiser,
-    ClusterSettings,
-    ModuleObjective,
-    SettingError,
-    cross_fitting,
-    squared_error,
-    views,
-)
-from recbole_cel.clustering.cross_fitting import reassign_cross_fitted
-from recbole_cel.clustering.grouping import InteractionsByEntity
-from recbole_cel.clustering.level import Level
-from recbole_cel.clustering.metric import Metric
-from recbole_cel.clustering.points import Cells, Points
-from recbole_cel.clustering.posterior import Prior
-from recbole_cel.clustering.probe import probe_chunk
-from recbole_cel.clustering.quadratic import Quadratic
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, cross_fitting, views
+from recbole_cel.clustering.cross_fitted.points import Cells, Points
+from recbole_cel.clustering.cross_fitted.reassignment import reassign_cross_fitted
 from recbole_cel.clustering.reference import Expansion, reference_reassign_cross_fitted
-from recbole_cel.clustering.views import Start, Views
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
 from recbole_cel.embedding.assignment import without
+from recbole_cel.evidence import ModuleObjective, squared_error
+from recbole_cel.evidence.codebook import Codebook
+from recbole_cel.evidence.gauss_newton import Quadratic
+from recbole_cel.evidence.grouping import InteractionsByEntity
+from recbole_cel.evidence.out_of_fold import Start, Views
+from recbole_cel.evidence.prior import Prior
+from recbole_cel.evidence.probe import probe_chunk
+from recbole_cel.evidence.whitening import Whitening
+from recbole_cel.options import SettingError
 
 
 def scatter(problem, seed):
@@ -204,15 +198,15 @@ def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
 def test_a_label_has_no_say_in_its_own_fold():
     """Turning the labels of one fold around changes where views with it ought to be, not those without it."""
     problem = twins(0, start=6)[0]
-    at = [Level(tables) for tables in problem.levels]
+    at = [Codebook(tables) for tables in problem.levels]
     (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
     fold, width = problem.objective.folds(3), at[0].rows.shape[1]
-    metric = Metric.of(torch.eye(width), Prior(torch.zeros(width), torch.eye(width)))
-    start = Start.of(at, metric)
+    whitening = Whitening.of(torch.eye(width), Prior(torch.zeros(width), torch.eye(width)))
+    start = Start.of(at, whitening)
     targets = []
     for _ in range(2):
         seen = probe_chunk(problem.objective, problem.tables, chunk, 400)
-        targets.append(Views(problem.objective, start, metric, chunk, seen).expected())
+        targets.append(Views(problem.objective, start, whitening, chunk, seen).expected())
         problem.labels[fold == 1] = 1 - problem.labels[fold == 1]
     same = (targets[0] - targets[1]).abs().amax(dim=2) < 1e-5
     assert same[:, 1].all()
@@ -225,18 +219,18 @@ def test_views_ought_to_be_where_the_reference_says(tolerance, error, monkeypatc
     problem = twins(1, 2, start=5)[0]
     few_known(problem)
     generator = torch.Generator().manual_seed(0)
-    at = [Level(tables) for tables in problem.levels]
+    at = [Codebook(tables) for tables in problem.levels]
     width = at[0].rows.shape[1]
     factor = torch.randn(width, width, generator=generator)
     prior = Prior(torch.randn(width, generator=generator), factor @ factor.T + torch.eye(width))
-    metric = Metric.of(0.2 * torch.eye(width), prior)
+    whitening = Whitening.of(0.2 * torch.eye(width), prior)
     (chunk,) = problem.index.chunks(torch.arange(38), 400)
     seen = probe_chunk(problem.objective, problem.tables, chunk, 100)
-    found = Views(problem.objective, Start.of(at, metric), metric, chunk, seen)
-    rows, moved = metric.rows(found.expected()), []
-    places = Points.of([found], found.exists & (found.evidence > 0), metric.mean).place
+    found = Views(problem.objective, Start.of(at, whitening), whitening, chunk, seen)
+    rows, moved = whitening.unwhiten(found.expected()), []
+    places = Points.of([found], found.exists & (found.evidence > 0), whitening.mean).place
     cells = Cells.of([found], places)
-    left_out = metric.gradients(cells.pull)
+    left_out = whitening.unwhiten_gradients(cells.pull)
     cell = 0
     for entity in range(38):
         one = Expansion(problem.objective, problem.levels, problem.users, entity)
@@ -250,7 +244,7 @@ def test_views_ought_to_be_where_the_reference_says(tolerance, error, monkeypatc
             step = torch.linalg.solve(curvature + prior.precision, pull)
             moved.append(((rows[entity, view] - row) - step).norm() / step.norm())
             assert found.evidence[entity, view] == one.inside(leaves_out).sum()
-            assert torch.allclose(metric.rows(found.at[entity, view]), row.float(), atol=1e-4)
+            assert torch.allclose(whitening.unwhiten(found.at[entity, view]), row.float(), atol=1e-4)
             if view < 3:
                 expected = one.left_out_gradient(view).float()
                 assert torch.allclose(left_out[cell], expected, atol=1e-3)
@@ -327,7 +321,7 @@ def test_losses_of_entities_are_exact_for_a_squared_error():
     problem.objective = ModuleObjective(
         problem.model, ["user", "item"], [problem.users, problem.items], problem.labels, squared_error
     )
-    at = [Level(tables) for tables in problem.levels]
+    at = [Codebook(tables) for tables in problem.levels]
     (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
     seen = probe_chunk(problem.objective, problem.tables, chunk, 100)
     losses = Quadratic.of_entities(problem.objective, at, chunk, seen)

@@ -2,8 +2,9 @@ import pytest
 import torch
 from factorisation import Problem
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, growth, merging
-from recbole_cel.clustering.objective import loss_curvature, loss_slope
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.cross_fitted import growth, merging
+from recbole_cel.evidence.objective import loss_curvature, loss_slope
 
 
 def problem(seed, folds=3, **options):

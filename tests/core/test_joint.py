@@ -5,7 +5,7 @@ import torch
 from reference_directions import reference_agreement, reference_signs
 from torch import nn
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, ModuleObjective, squared_error
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.joint import directions
 from recbole_cel.clustering.joint.directions import find_directions
 from recbole_cel.clustering.joint.finder import PairSplitter
@@ -13,6 +13,7 @@ from recbole_cel.clustering.joint.residuals import residuals
 from recbole_cel.clustering.joint.sensitivity import sensitivity
 from recbole_cel.clustering.joint.singular import SparseMatrix, singular_pairs
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
+from recbole_cel.evidence import ModuleObjective, squared_error
 from recbole_cel.experiments.pairs import Pairs, plant_groups, plant_parity, plant_ratings, plant_three_fields
 
 

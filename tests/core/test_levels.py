@@ -6,7 +6,7 @@ import torch
 from factorisation import Factorisation, Problem
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.clustering.reassignment import reassign
+from recbole_cel.clustering.paper.reassignment import reassign
 from recbole_cel.clustering.reference import reference_reassign
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
 from recbole_cel.embedding.additive import look_up

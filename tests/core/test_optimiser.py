@@ -4,9 +4,10 @@ from factorisation import Factorisation, Problem
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, ModuleObjective
-from recbole_cel.clustering.optimiser_state import copy_row_state
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.row_state import copy_row_state
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
+from recbole_cel.evidence import ModuleObjective
 
 
 def planted_and_found(seed, rows, folds=1, **settings):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from recbole_cel.clustering.metric import Metric
-from recbole_cel.clustering.posterior import (
+from recbole_cel.evidence.gauss_newton import Quadratic
+from recbole_cel.evidence.prior import (
     Prior,
     accelerate,
     exponential,
@@ -11,7 +11,7 @@ from recbole_cel.clustering.posterior import (
     logarithm,
     num_entities,
 )
-from recbole_cel.clustering.quadratic import Quadratic
+from recbole_cel.evidence.whitening import Whitening
 
 
 def observed(entities, interactions, mean, covariance, noise, seed=0):
@@ -122,23 +122,23 @@ def test_logarithms_of_matrices():
 def test_half_the_squared_distance_of_points_is_the_loss_and_the_prior_has_no_correlations(scale):
     curvature = scale * torch.tensor([[2.0, 0.5], [0.5, 1.0]])
     prior = Prior(torch.tensor([0.3, -0.4]), torch.tensor([[3.0, -1.0], [-1.0, 2.0]]))
-    metric = Metric.of(curvature, prior)
+    whitening = Whitening.of(curvature, prior)
     rows = torch.randn(4, 2)
-    points = metric.points(rows)
+    points = whitening.whiten(rows)
     assert torch.allclose(points.square().sum(1), torch.einsum("gd,de,ge->g", rows, curvature, rows), rtol=1e-3)
-    assert torch.allclose(metric.rows(points), rows, atol=1e-5)
-    away, apart = rows - prior.mean, points - metric.mean
+    assert torch.allclose(whitening.unwhiten(points), rows, atol=1e-5)
+    away, apart = rows - prior.mean, points - whitening.mean
     expected = torch.einsum("gd,de,ge->g", away, prior.precision, away)
-    assert torch.allclose((metric.precision * apart.square()).sum(1), expected, rtol=1e-3)
+    assert torch.allclose((whitening.precision * apart.square()).sum(1), expected, rtol=1e-3)
     # A step along the pull changes the loss by as much.
     gradients, steps = torch.randn(4, 2), torch.randn(4, 2)
-    pulls = metric.pulls(gradients)
-    assert torch.allclose((pulls * metric.points(steps)).sum(1), (gradients * steps).sum(1), atol=1e-4)
-    assert torch.allclose(metric.gradients(pulls), gradients, atol=1e-4)
+    pulls = whitening.whiten_gradients(gradients)
+    assert torch.allclose((pulls * whitening.whiten(steps)).sum(1), (gradients * steps).sum(1), atol=1e-4)
+    assert torch.allclose(whitening.unwhiten_gradients(pulls), gradients, atol=1e-4)
 
 
 def test_a_curvature_of_lower_rank_makes_a_metric():
     curvature = torch.tensor([[1.0, 1.0], [1.0, 1.0]])
-    metric = Metric.of(curvature, Prior(torch.zeros(2), torch.eye(2)))
+    whitening = Whitening.of(curvature, Prior(torch.zeros(2), torch.eye(2)))
     rows = torch.randn(4, 2)
-    assert torch.allclose(metric.rows(metric.points(rows)), rows, atol=1e-3)
+    assert torch.allclose(whitening.unwhiten(whitening.whiten(rows)), rows, atol=1e-3)

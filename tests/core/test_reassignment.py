@@ -2,9 +2,9 @@ import pytest
 import torch
 from factorisation import Problem
 
-from recbole_cel.clustering.probe import is_linear_in_row
-from recbole_cel.clustering.reassignment import reassign
+from recbole_cel.clustering.paper.reassignment import reassign
 from recbole_cel.clustering.reference import reference_reassign
+from recbole_cel.evidence.probe import is_linear_in_row
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.3, 2.0])

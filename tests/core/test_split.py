@@ -5,9 +5,9 @@ import torch
 from factorisation import Problem
 
 from recbole_cel.clustering.gpca import fit_cuts
+from recbole_cel.clustering.paper.split import apply_split, propose_split
 from recbole_cel.clustering.reference import reference_split
 from recbole_cel.clustering.settings import SPLIT_CRITERIA, SPLIT_THRESHOLDS
-from recbole_cel.clustering.split import apply_split, propose_split
 
 
 def split(problem, criterion="interactions", threshold="zero", max_splits=0, **options):

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from recbole_cel.clustering import ClusterSettings
-from recbole_cel.clustering.grouping import InteractionsByEntity
-from recbole_cel.clustering.split import apply_split, propose_split
+from recbole_cel.clustering.paper.split import apply_split, propose_split
 from recbole_cel.embedding import levels_of
+from recbole_cel.evidence.grouping import InteractionsByEntity
 from recbole_cel.experiments.factorisation import Factorisation
 from recbole_cel.experiments.planted import plant
 from recbole_cel.experiments.training import Recipe, cluster_optimiser, fit, mean_squared_error

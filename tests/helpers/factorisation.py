@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recbole_cel.clustering import ModuleObjective
-from recbole_cel.clustering.grouping import InteractionsByEntity
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
+from recbole_cel.evidence import ModuleObjective
+from recbole_cel.evidence.grouping import InteractionsByEntity
 
 
 class Factorisation(nn.Module):

@@ -6,8 +6,8 @@ import torch
 import yaml
 from recbole.model.context_aware_recommender.fm import FM
 
-from recbole_cel.clustering import SettingError
 from recbole_cel.config import Config, literal, properties_folder
+from recbole_cel.options import SettingError
 from recbole_cel.quick_start import run
 from recbole_cel.settings import PREFIX, RUN_OPTIONS, CELSettings
 

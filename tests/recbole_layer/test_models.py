@@ -6,12 +6,12 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
-from recbole_cel.clustering import SettingError
 from recbole_cel.config import Config
 from recbole_cel.data import NEGATIVES
 from recbole_cel.embedding import ClusteredEmbedding
 from recbole_cel.model import get_model
 from recbole_cel.model.builder import StrategyRecommender
+from recbole_cel.options import SettingError
 from recbole_cel.trainer import get_trainer
 
 # Tables of their own, which the mechanism does not reach yet (FFM), or losses that are not point-wise (KD_DAGFM).

@@ -6,7 +6,6 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 from torch import nn
 
-from recbole_cel.clustering import SettingError
 from recbole_cel.config import Config
 from recbole_cel.embedding import (
     AdditiveEmbedding,
@@ -16,6 +15,7 @@ from recbole_cel.embedding import (
     project_non_negative,
 )
 from recbole_cel.model import get_model
+from recbole_cel.options import SettingError
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.trainer import checkpoint as checkpoints
 from recbole_cel.trainer import get_trainer

@@ -9,9 +9,9 @@ from torch import nn
 from recbole_cel import __main__ as command_line
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding, ModuloHashEmbedding
 from recbole_cel.quick_start import run_recbole_cel
-from recbole_cel.trainer.activity import ActivityRow, activity_table, label_metrics, rating_metrics
-from recbole_cel.trainer.report import byte_text, final_report
-from recbole_cel.trainer.size import field_size
+from recbole_cel.runs.activity import ActivityRow, activity_table, label_metrics, rating_metrics
+from recbole_cel.runs.report import byte_text, final_report
+from recbole_cel.runs.size import field_size
 
 
 def test_activity_by_hand():

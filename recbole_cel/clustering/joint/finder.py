@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
-from ..events import ClusterEvent
+from ...evidence.objective import Objective
+from ..event import ClusterEvent
 from ..field import has_choice, num_clusters
-from ..objective import Objective
 from .directions import Directions, find_directions
 from .joint_split import JointSplit, Side, has_room_to_split, split_jointly
 from .residuals import Residuals, residuals

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..objective import Objective, loss_derivatives
+from ...evidence.objective import Objective, loss_derivatives
 
 # Newton steps of the biases, field after field, at most; and the share of what is unexplained, below which a round
 # has not explained enough for another.

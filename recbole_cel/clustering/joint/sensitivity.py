@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
-from ..objective import Objective
-from ..probe import probe_several
+from ...evidence.objective import Objective
+from ...evidence.probe import probe_several
 
 # How far rows are moved to see the derivative by the others change: networks of rectifiers bend only in places.
 STEP = 0.3

@@ -12,7 +12,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from ...embedding import project_non_negative
-from ..entity_table import EntityTable, InitialRows
+from ...inject.entity_table import EntityTable, InitialRows
 
 
 def mean_rating(dataset: Any, field: str) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..entity_table import EntityTable
+from ...inject.entity_table import EntityTable
 from .base import RatingRecommender
 
 

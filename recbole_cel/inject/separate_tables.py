@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..clustering import SettingError
+from ..options import SettingError
 from ..settings import PREFIX, CELSettings
 from ..strategies import EmbeddingStrategy
 

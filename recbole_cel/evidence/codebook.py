@@ -11,7 +11,7 @@ from ..embedding.clustered import ClusteredEmbedding
 from .probe import shared_rows
 
 
-class Level:
+class Codebook:
     """The clusters of one level: as they are when the event begins, and with those that :meth:`extend` adds.
 
     Args:

@@ -1,7 +1,7 @@
 """The views of an entity: its interactions without those of each fold, and all (see ``embedding/folds.py``).
 
 A view has an assignment of its own, made by its interactions; the loss of these is known to second order in the
-point that the view is given (see ``metric.py``). The interactions of one entity in one fold are a *cell*.
+point that the view is given (see ``whitening.py``). The interactions of one entity in one fold are a *cell*.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .codebook import Codebook, sum_of
+from .gauss_newton import Reach, bends
 from .grouping import Blocks, Chunk
-from .level import Level, sum_of
-from .metric import Metric
 from .objective import Objective, check_gradients, loss_slope
 from .probe import Probe
-from .quadratic import Reach, bends
+from .whitening import Whitening
 
 # Conjugate gradients end when the square of what is left is this share of what it was, and after so many steps.
 TOLERANCE = 1e-4
@@ -33,14 +33,14 @@ class Start(NamedTuple):
         reach: of the points that entities may have.
     """
 
-    levels: Sequence[Level]
+    levels: Sequence[Codebook]
     points: Sequence[Tensor]
     reach: Reach
 
     @classmethod
-    def of(cls, levels: Sequence[Level], metric: Metric) -> Start:
+    def of(cls, levels: Sequence[Codebook], whitening: Whitening) -> Start:
         """Of these levels."""
-        points = [metric.points(level.rows) for level in levels]
+        points = [whitening.whiten(level.rows) for level in levels]
         return cls(levels, points, Reach.of(points))
 
 
@@ -53,7 +53,7 @@ class Views:
     Args:
         objective: the training loss.
         start: the levels of the field's embedding, as they are now.
-        metric: where rows are as points.
+        whitening: where rows are as points.
         chunk: entities with their interactions.
         seen: a probe of the chunk.
 
@@ -73,10 +73,12 @@ class Views:
         ValueError: if a gradient is not finite, as when training diverges.
     """
 
-    def __init__(self, objective: Objective, start: Start, metric: Metric, chunk: Chunk, seen: Probe) -> None:
+    def __init__(
+        self, objective: Objective, start: Start, whitening: Whitening, chunk: Chunk, seen: Probe
+    ) -> None:
         self.chunk, self.outputs, self.targets, self.weights = chunk, seen.outputs, seen.targets, seen.weights
         self._objective = objective
-        self._metric = metric
+        self._whitening = whitening
         entities, folds = len(chunk.entities), chunk.num_folds
         cells = chunk.owner * folds + chunk.fold
         self.size = torch.bincount(cells, seen.weights, entities * folds).view(entities, folds)
@@ -88,7 +90,7 @@ class Views:
 
         # Interactions by blocks, each of one entity.
         self._blocks = blocks = Blocks(chunk.owner, entities)
-        self._derivative = blocks.pad(metric.pulls(seen.jacobian))
+        self._derivative = blocks.pad(whitening.whiten_gradients(seen.jacobian))
         self._fold = blocks.pad(chunk.fold.unsqueeze(1))
         outputs, targets = (blocks.pad(values.unsqueeze(1)) for values in (seen.outputs, seen.targets))
         left_out = self._fold == torch.arange(folds + 1, device=chunk.fold.device)
@@ -114,8 +116,8 @@ class Views:
         The least loss, to second order about where they are, plus the prior's: found by conjugate gradients, which
         need products with the curvature only. The mean curvature, which is one, guides them.
         """
-        prior = self._metric.precision
-        pull = prior * (self._metric.mean - self.at) - self.gradient
+        prior = self._whitening.precision
+        pull = prior * (self._whitening.mean - self.at) - self.gradient
         guide = self.evidence.unsqueeze(2) + prior
         direction = pull / guide
         steps, agreement = torch.zeros_like(pull), (pull * direction).sum(dim=2, keepdim=True)
@@ -143,7 +145,7 @@ class Views:
 
     def gradient_norms(self) -> Tensor:
         """Norm of the gradient of each entity's loss by its own row, shape ``(E,)``."""
-        return self._metric.gradients(self.gradient[:, -1]).norm(dim=1)
+        return self._whitening.unwhiten_gradients(self.gradient[:, -1]).norm(dim=1)
 
     def training_losses(self) -> Tensor:
         """Weighted loss of each interaction, shape ``(B,)``."""

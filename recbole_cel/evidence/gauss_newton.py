@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .codebook import Codebook, sum_of
 from .grouping import Blocks, Chunk
-from .level import Level, sum_of
 from .objective import Objective, loss_slope
 from .probe import Probe
 
@@ -32,7 +32,7 @@ class Quadratic(NamedTuple):
     curvature: Tensor
 
     @classmethod
-    def of_entities(cls, objective: Objective, levels: Sequence[Level], chunk: Chunk, seen: Probe) -> Quadratic:
+    def of_entities(cls, objective: Objective, levels: Sequence[Codebook], chunk: Chunk, seen: Probe) -> Quadratic:
         """Losses of all interactions of each entity of a chunk, about the row that it has with all.
 
         Args:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .gauss_newton import Quadratic
 from .objective import check_gradients
-from .quadratic import Quadratic
 
 # Each of three steps of expectation maximisation.
 CYCLES = 3

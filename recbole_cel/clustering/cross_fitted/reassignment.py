@@ -1,9 +1,8 @@
 """Reassignment with folds: what an interaction is trained with is decided without it.
 
-Every view of an entity (see ``views.py``) goes, level by level, to the cluster that brings its row nearest to
-where it ought to be by the view's interactions and by what the rows of all entities are like (see
-``posterior.py``). Only the latter, the cuts and the rows themselves are told by all interactions. Levels that are
-not grown yet may be grown in the same pass (see ``growth.py``).
+Every view of an entity (see ``evidence/out_of_fold.py``) goes, level by level, to the cluster that brings its row
+nearest to its target, by the view's interactions and by the prior (see ``evidence/prior.py``). Only the prior, the
+cuts and the rows themselves depend on all interactions. Levels may be grown in the same pass (see ``growth.py``).
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from ..embedding.clustered import ClusteredEmbedding
+from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.codebook import Codebook, sum_of
+from ...evidence.gauss_newton import Quadratic
+from ...evidence.grouping import Chunk, InteractionsByEntity
+from ...evidence.objective import Objective, check_gradients, loss_curvature, loss_slope
+from ...evidence.out_of_fold import Start, Views
+from ...evidence.prior import fit_prior, num_entities
+from ...evidence.probe import Probe, probe_chunk
+from ...evidence.whitening import Whitening
+from ..paper.reassignment import MAX_INTERACTIONS, Reassignment
+from ..settings import ClusterSettings
 from .choosing import Choosing
-from .grouping import Chunk, InteractionsByEntity
-from .level import Level, sum_of
-from .metric import Metric
-from .objective import Objective, check_gradients, loss_curvature, loss_slope
-from .posterior import fit_prior, num_entities
-from .probe import Probe, probe_chunk
-from .quadratic import Quadratic
-from .reassignment import MAX_INTERACTIONS, Reassignment
-from .settings import ClusterSettings
-from .views import Start, Views
 
 # Bounds of memory: interactions of one chunk; numbers of its views; numbers that are held of the entities that
 # levels are grown by.
@@ -70,7 +69,7 @@ def reassign_cross_fitted(
     if not len(entities):
         return Reassignment(0, 0.0, 0.0)
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
-    at = [Level(tables, settings.reassign_prior) for tables in levels]
+    at = [Codebook(tables, settings.reassign_prior) for tables in levels]
     width = at[0].rows.shape[1]
     views_of_one = (index.num_folds + 1) * width
     max_interactions = max(1, min(MAX_CHUNK, MAX_NUMBERS // views_of_one))
@@ -86,14 +85,14 @@ def reassign_cross_fitted(
 
     every = look()
     some = _first(every, num_entities(width))
-    metric = _learn(objective, at, some, num_entities(width))
-    start = Start.of(at, metric)
-    grown = [Level(tables, settings.reassign_prior) for tables in levels]
-    choosing = Choosing(grown, metric, settings, merging)
+    whitening = _learn(objective, at, some, num_entities(width))
+    start = Start.of(at, whitening)
+    grown = [Codebook(tables, settings.reassign_prior) for tables in levels]
+    choosing = Choosing(grown, whitening, settings, merging)
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
-    for held in _portions(Views(objective, start, metric, *chunk) for chunk in chain(some, every)):
+    for held in _portions(Views(objective, start, whitening, *chunk) for chunk in chain(some, every)):
         choices = choosing.choose(held, growing, keep, settle)
         growing = ()
         points = sum_of(choosing.points, choices)
@@ -128,8 +127,8 @@ def _first(every: Iterator[tuple[Chunk, Probe]], number: int) -> list[tuple[Chun
 
 
 def _learn(
-    objective: Objective, levels: Sequence[Level], some: Iterable[tuple[Chunk, Probe]], number: int
-) -> Metric:
+    objective: Objective, levels: Sequence[Codebook], some: Iterable[tuple[Chunk, Probe]], number: int
+) -> Whitening:
     """What the rows of the first ``number`` entities are like, and how much they matter."""
     losses: list[Quadratic] = []
     squares = bends = interactions = 0.0
@@ -146,7 +145,7 @@ def _learn(
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing.
     dispersion = squares / bends if squares and bends else 1.0
-    return Metric.of(joined.curvature.sum(dim=0) / interactions, fit_prior(joined, dispersion))
+    return Whitening.of(joined.curvature.sum(dim=0) / interactions, fit_prior(joined, dispersion))
 
 
 def _portions(every: Iterable[Views]) -> Iterator[list[Views]]:

@@ -11,7 +11,7 @@ import numpy as np
 from recbole.model.layers import FMEmbedding, FMFirstOrderLinear
 from torch import nn
 
-from ..clustering import SettingError
+from ..options import SettingError
 from ..settings import PREFIX, CELSettings
 from ..strategies import EmbeddingStrategy
 from .token_table import TokenTable

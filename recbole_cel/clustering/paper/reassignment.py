@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..embedding.clustered import ClusteredEmbedding
-from .grouping import Chunk, InteractionsByEntity
-from .level import Level
-from .objective import Objective
-from .probe import Probe, probe
+from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.codebook import Codebook
+from ...evidence.grouping import Chunk, InteractionsByEntity
+from ...evidence.objective import Objective
+from ...evidence.probe import Probe, probe
 
 # Bounds of memory: interactions in one pass through the model (small enough for the processor's caches), and
 # losses (interactions x clusters) at once.
@@ -74,7 +74,7 @@ def reassign(
         keep: shape ``(N,)``, bool, entities that stay where they are; by default none.
         advance: told the number of interactions done, for a progress bar.
     """
-    at = [Level(tables, prior) for tables in levels]
+    at = [Codebook(tables, prior) for tables in levels]
     targets: list[list[Tensor]] = [[] for _ in at]
     entities = index.counts.nonzero().squeeze(1)
     before = after = 0.0
@@ -137,7 +137,7 @@ def _moved(seen: Probe, steps: Tensor) -> Probe:
 
 def _checked_losses(
     objective: Objective,
-    level: Level,
+    level: Codebook,
     chunk: Chunk,
     screened: Tensor,
     current: Tensor,

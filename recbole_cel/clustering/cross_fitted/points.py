@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .views import Views
+from ...evidence.out_of_fold import Views
 
 
 class Points(NamedTuple):

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..embedding.assignment import ClusterAssignment
-from ..embedding.clustered import ClusteredEmbedding
-from .gpca import fit_cuts
-from .grouping import InteractionsByEntity
-from .objective import Objective, loss_slope
-from .probe import probe_chunk
+from ...embedding.assignment import ClusterAssignment
+from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.grouping import InteractionsByEntity
+from ...evidence.objective import Objective, loss_slope
+from ...evidence.probe import probe_chunk
+from ..gpca import fit_cuts
 
 # Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers (float64) in the
 # gradients and in the covariances held at once. A cluster with more members than fit finds its cut from a random

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .gpca import orient
-from .posterior import Prior
+from .prior import Prior
 
 # Of the mean curvature in all directions, what every direction has at least.
 MIN_CURVATURE = 1e-4
 
 
-class Metric(NamedTuple):
+class Whitening(NamedTuple):
     """Where rows are as points, and what the prior says of these.
 
     The mean curvature of the loss of an interaction is one in every direction, and the prior knows of no
@@ -33,7 +32,7 @@ class Metric(NamedTuple):
     precision: Tensor
 
     @classmethod
-    def of(cls, curvature: Tensor, prior: Prior) -> Metric:
+    def of(cls, curvature: Tensor, prior: Prior) -> Whitening:
         """From the mean second derivative ``(D, D)`` of the loss of an interaction."""
         eye = torch.eye(len(curvature), dtype=torch.float64, device=curvature.device)
         least = MIN_CURVATURE * curvature.diagonal().mean() + torch.finfo(curvature.dtype).tiny
@@ -49,18 +48,24 @@ class Metric(NamedTuple):
         precision = precision.clamp(min=torch.finfo(curvature.dtype).tiny)
         return cls(*(part.to(curvature.dtype) for part in (basis, inverse, mean, precision)))
 
-    def points(self, rows: Tensor) -> Tensor:
+    def whiten(self, rows: Tensor) -> Tensor:
         """Where rows ``(..., D)`` are, in the same shape."""
         return rows @ self.basis
 
-    def rows(self, points: Tensor) -> Tensor:
+    def unwhiten(self, points: Tensor) -> Tensor:
         """Rows of points ``(..., D)``."""
         return points @ self.inverse
 
-    def pulls(self, gradients: Tensor) -> Tensor:
+    def whiten_gradients(self, gradients: Tensor) -> Tensor:
         """Gradients by points, of gradients by rows ``(..., D)``."""
         return gradients @ self.inverse.T
 
-    def gradients(self, pulls: Tensor) -> Tensor:
+    def unwhiten_gradients(self, gradients: Tensor) -> Tensor:
         """Gradients by rows, of gradients by points ``(..., D)``."""
-        return pulls @ self.basis.T
+        return gradients @ self.basis.T
+
+
+def orient(directions: Tensor) -> Tensor:
+    """Flip vectors ``(G, D)``, for ``v`` and ``-v`` are one principal component: the largest is positive."""
+    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    return torch.where(largest < 0, -directions, directions)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...evidence.codebook import Codebook, sum_of
+from ...evidence.out_of_fold import Views
+from ...evidence.whitening import Whitening
+from ..settings import ClusterSettings
 from .growth import grow
-from .level import Level, sum_of
 from .merging import merge
-from .metric import Metric
 from .points import Cells, Points, nearest
-from .settings import ClusterSettings
-from .views import Views
 
 # Rounds of choosing a cluster in each level, given those in the others.
 SWEEPS = 4
@@ -24,7 +24,7 @@ class Choosing:
 
     Args:
         levels: all levels of the field's embedding; those that are grown get more clusters.
-        metric: what a distance costs, and what rows are like.
+        whitening: what a distance costs, and what rows are like.
         settings: rules.
         merging: merge clusters of levels that grow, if these do not pay.
 
@@ -35,14 +35,14 @@ class Choosing:
     """
 
     def __init__(
-        self, levels: Sequence[Level], metric: Metric, settings: ClusterSettings, merging: bool = False
+        self, levels: Sequence[Codebook], whitening: Whitening, settings: ClusterSettings, merging: bool = False
     ) -> None:
         self._levels = levels
-        self._metric = metric
+        self._whitening = whitening
         self._settings = settings
         self._merging = merging and settings.split_gain > 0
         self.resting = [level.column[level.alive[:1]] for level in levels]
-        self.points = [metric.points(level.rows) for level in levels]
+        self.points = [whitening.whiten(level.rows) for level in levels]
         self._gone = [torch.zeros(len(level.rows), dtype=torch.bool, device=level.rows.device) for level in levels]
         self.splits: list[tuple[int, Tensor, Tensor]] = []
 
@@ -61,7 +61,7 @@ class Choosing:
             For each level, the choice of each view, shape ``(E, F + 1)``, as positions among the level's clusters.
         """
         known = torch.cat([views.exists & (views.evidence > 0) for views in held])
-        points = Points.of(held, known, self._metric.mean)
+        points = Points.of(held, known, self._whitening.mean)
         cells = Cells.of(held, points.place) if growing else None
         stays = torch.zeros_like(known)
         if keep is not None:
@@ -122,7 +122,7 @@ class Choosing:
             return
         rest.add_(before - points[choice])
         self.points[number], choices[number], self._gone[number] = points, choice, gone
-        self._levels[number].extend(self._metric.rows(points), choice[:0])
+        self._levels[number].extend(self._whitening.unwhiten(points), choice[:0])
 
     def _grow(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
         level, points, gone = self._levels[number], self.points[number], self._gone[number]
@@ -140,6 +140,6 @@ class Choosing:
         self.points[number][stay] = grown.points[: len(stay)]
         choices[number] = places[grown.choice]
         self._gone[number] = torch.cat([gone, gone.new_zeros(new)])
-        parents, children = level.extend(self._metric.rows(self.points[number]), stay[grown.parents])
+        parents, children = level.extend(self._whitening.unwhiten(self.points[number]), stay[grown.parents])
         self.splits.append((number, parents, children))
         rest.add_(points[choice] - grown.points[grown.choice])

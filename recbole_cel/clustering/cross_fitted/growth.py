@@ -1,9 +1,9 @@
 """Grow a level at once: split after split, on what one pass over the interactions tells.
 
 Members of a cluster are cut across the first principal component of where they pull (GPCA, ``gpca.py``), the two
-sides get rows of their own, and all views go to the row that is nearest to where they ought to be. A pull is here
-not the gradient itself, but the step that the gradient, its curvature and the prior suggest (``posterior.py``);
-that is what allows to split a child again without training its row first.
+sides get rows of their own, and all views go to the row that is nearest to their targets. A pull is here not the
+gradient itself, but the step that the gradient, its curvature and the prior suggest (``evidence/prior.py``); that
+is what allows to split a child again without training its row first.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..gpca import fit_cuts
+from ..settings import ClusterSettings
 from .gains import SplitGains
-from .gpca import fit_cuts
 from .points import Cells, Points
-from .settings import ClusterSettings
 
 # Rounds of going to the nearest row and moving the rows, when a level is grown.
 ROUNDS = 3

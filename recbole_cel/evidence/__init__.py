@@ -1,0 +1,17 @@
+"""What the interactions say of the rows that entities have, and ought to have. Plain PyTorch."""
+
+from .objective import (
+    ModuleObjective,
+    Objective,
+    PointwiseLoss,
+    binary_cross_entropy,
+    squared_error,
+)
+
+__all__ = [
+    "ModuleObjective",
+    "Objective",
+    "PointwiseLoss",
+    "binary_cross_entropy",
+    "squared_error",
+]

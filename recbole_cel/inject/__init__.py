@@ -1,0 +1,1 @@
+"""How a model gets other tables for its entity fields."""
