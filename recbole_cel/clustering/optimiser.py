@@ -14,21 +14,15 @@ from ..embedding.additive import AdditiveEmbedding
 from ..embedding.clustered import ClusteredEmbedding
 from ..evidence.grouping import InteractionsByEntity
 from ..evidence.objective import Objective
-from ..evidence.probe import Probe, is_linear_in_row, probe_everything
-from .cross_fitted.reassignment import reassign_cross_fitted
+from .cross_fitted.policy import CrossFittedPolicy
 from .event import ClusterEvent, Progress, no_progress
-from .field import by_level, grown_next, has_choice, num_clusters, with_room
+from .field import by_level, has_choice, num_clusters, with_room
 from .joint import PairSplitter
-from .paper.reassignment import reassign
-from .paper.split import apply_split, propose_split
+from .paper.policy import PaperPolicy
+from .policy import Levels, Policy, Task
 from .row_state import copy_row_state
 from .schedule import Schedule
 from .settings import ClusterSettings
-
-LINEARITY_SAMPLE = 256
-# A probe that several fields share: numbers in it, and interactions in one pass through the model.
-MAX_PROBED = 1 << 26
-MAX_INTERACTIONS = 1 << 14
 
 
 class ClusterOptimiser:
@@ -84,7 +78,7 @@ class ClusterOptimiser:
         self._on_event = on_event
         self._progress = progress
         self._index: dict[str, InteractionsByEntity] = {}
-        self._linear: dict[str, bool] = {}
+        self._policy = policy_of(self.fields)(objective, settings)
         self._start_personalisation_if_due()
 
     @property
@@ -105,9 +99,7 @@ class ClusterOptimiser:
         """Count one optimiser step and do what is due after it; returns the events.
 
         After the first step, and whenever growth that rests is tried again, pairs of fields are split jointly
-        before anything else. With cross-fitting, levels are grown within a reassignment. Without, a reassignment
-        that is due at the same step as a split comes first: right after a split the children's rows are equal, and
-        there is nothing to choose between them.
+        before anything else. In which order fields are then split and reassigned is up to the policy.
         """
         schedule = self._schedule
         schedule.steps += 1
@@ -126,18 +118,14 @@ class ClusterOptimiser:
         if (reassigned or growing or jointly) and self.objective.refresh():
             self._index.clear()
         events = self.split_jointly() if jointly else []
-        grown = [name for name in growing if self._in_folds(name)]
-        split = [name for name in growing if name not in grown]
-        together = [name for name in self.fields if name in reassigned or name in grown]
-        started = time.perf_counter()
-        seen = self._probes([name for name in together if self._in_folds(name)])
-        share = (time.perf_counter() - started) / max(1, len(seen))
-        for name in together:
-            done = self._reassign(name, name in grown, seen, share if name in seen else 0.0)
-            events.append(done)
-            self._on_event(done)
-        for name in split:
-            events.append(self.split(name))
+        order = self._policy.order(self.fields, growing, reassigned)
+        if order:
+            started = time.perf_counter()
+            number = len(self._index_of(order[0][0]).order)
+            self._policy.observe({name: self.fields[name] for name, _ in order}, number)
+            share = (time.perf_counter() - started) / len(order)
+        for name, grows in order:
+            events.append(self._change(name, grows, share))
             self._on_event(events[-1])
         return events
 
@@ -159,88 +147,61 @@ class ClusterOptimiser:
         return events
 
     def split(self, field: str) -> ClusterEvent:
-        """Split clusters of ``field`` now, in its first level that still grows.
+        """Split clusters of ``field`` now, of those levels that are to grow next by the policy.
 
-        With cross-fitting, levels are grown and all are reassigned. Without, a level grows while it has unused
-        clusters and members to be told apart; where none of its clusters is split, the next level is, too.
+        With cross-fitting, all entities are reassigned in passing.
         """
-        if self._in_folds(field):
-            return self._reassign(field, True, {}, 0.0)
-        started, before = time.perf_counter(), num_clusters(self.fields[field])
-        settings, index = self.settings, self._index_of(field)
-        generator = torch.Generator().manual_seed(self._seed + self.steps)
-        levels = self.fields[field]
-        for tables in with_room(self.fields[field]) or levels[-1:]:
-            with self._progress(f"{field} split", len(index.order)) as advance:
-                found = propose_split(
-                    self.objective, tables, index, settings.split_threshold, generator, advance=advance
-                )
-            done = apply_split(found, tables, index, settings.split_criterion, settings.split_count)
-            self._carry_state(tables, done.parents, done.children)
-            if len(done.parents):
-                break
-        loss = float(found.loss.sum() / found.interactions.sum().clamp(min=1))
-        level = levels.index(tables) + 1
-        return self._event("split", field, level, before, done.moved, loss, loss, started)
+        return self._change(field, True)
 
     def reassign(self, field: str) -> ClusterEvent:
         """Reassign the entities of ``field`` now, in every level that has several clusters."""
-        return self._reassign(field, False, {}, 0.0)
+        return self._change(field, False)
 
-    def _reassign(self, field: str, grow: bool, seen: dict[str, Probe], seconds: float) -> ClusterEvent:
-        """Reassign the entities of ``field``, and grow some of its levels.
-
-        ``seen`` are probes of all interactions, if there are any already, and took so many ``seconds`` a field;
-        what they say of other fields' outputs follows, to first order.
-        """
+    def _change(self, field: str, grows: bool, seconds: float = 0.0) -> ClusterEvent:
+        """Let the policy change a field; to look at its interactions took so many ``seconds`` already."""
         started, before = time.perf_counter() - seconds, num_clusters(self.fields[field])
-        settings, index = self.settings, self._index_of(field)
-        levels = self.fields[field]
+        levels, index, schedule = self.fields[field], self._index_of(field), self._schedule
         # A generator of its own for each step, so that a resumed run draws what the first one drew.
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         keep = None
-        if settings.reassign_keep and not grow:
-            keep = torch.rand(len(index.counts), generator=generator) < settings.reassign_keep
+        if self.settings.reassign_keep and not grows:
+            keep = torch.rand(len(index.counts), generator=generator) < self.settings.reassign_keep
             keep = keep.to(index.counts.device)
-        growing = grown_next(levels, self._schedule.growths(field)) if grow else []
-        kind = "split" if grow else "reassignment"
+        kind, had_room = "split" if grows else "reassignment", bool(with_room(levels))
         with self._progress(f"{field} {kind}", len(index.order)) as advance:
-            if self._in_folds(field):
-                probe = seen.get(field)
-                done = reassign_cross_fitted(
-                    self.objective,
-                    levels,
-                    index,
-                    settings,
-                    generator,
-                    growing=growing,
-                    settle=self._schedule.unsettled(field),
-                    merging=self._schedule.rests(field),
-                    keep=keep,
-                    seen_before=probe,
-                    advance=advance,
-                )
-                for name, other in seen.items():
-                    if name != field and done.change is not None:
-                        seen[name] = other._replace(outputs=other.outputs + done.change)
-            else:
-                several = [tables for tables in levels if has_choice(tables)] or levels[:1]
-                candidates = settings.reassign_candidates
-                if candidates and len(index.order) and self._is_linear(field):
-                    candidates = 0
-                gain, prior = settings.reassign_gain, settings.reassign_prior
-                done = reassign(
-                    self.objective, several, index, gain, candidates, prior=prior, keep=keep, advance=advance
-                )
+            task = Task(
+                field,
+                levels,
+                index,
+                grows,
+                schedule.growths(field),
+                schedule.unsettled(field),
+                schedule.rests(field),
+                keep,
+                generator,
+                advance,
+            )
+            done = self._policy.change(task)
         for number, parents, children in done.splits:
             self._carry_state(levels[number], parents, children)
-        if growing:
-            new = sum(len(children) for *_, children in done.splits)
-            self._schedule.grew(field, before, new)
-        total = max(1.0, float(self.objective.weights(index.order).double().sum()))
-        losses = done.loss_before / total, done.loss_after / total
-        level = min((number + 1 for number, *_ in done.splits), default=0)
-        return self._event(kind, field, level, before, done.moved, *losses, started)
+        if grows and had_room and self._policy.tests_splits:
+            schedule.grew(field, before, sum(len(children) for *_, children in done.splits))
+        total = done.interactions
+        if total is None:
+            total = float(self.objective.weights(index.order).double().sum())
+        return ClusterEvent(
+            kind,
+            field,
+            min((number + 1 for number, *_ in done.splits), default=0),
+            self.steps,
+            before,
+            num_clusters(levels),
+            done.moved,
+            levels[0][0].num_embeddings,
+            done.loss_before / max(1.0, total),
+            done.loss_after / max(1.0, total),
+            time.perf_counter() - started,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the schedule; assignments and rows are in the tables' own state."""
@@ -257,18 +218,6 @@ class ClusterOptimiser:
                 for table in chain.from_iterable(levels):
                     table.start_personalisation()
 
-    def _probes(self, fields: Sequence[str]) -> dict[str, Probe]:
-        """One probe for all ``fields``, if there are several and it is small."""
-        tables = {name: self.fields[name][0] for name in fields}
-        width = sum(table.embedding_dim for table in chain.from_iterable(tables.values()))
-        number = len(self._index_of(fields[0]).order) if fields else 0
-        if len(fields) < 2 or number * width > MAX_PROBED:
-            return {}
-        return probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
-
-    def _in_folds(self, field: str) -> bool:
-        return self.fields[field][0][0].assignment.num_folds > 1
-
     def _carry_state(self, tables: Sequence[ClusteredEmbedding], parents: Tensor, children: Tensor) -> None:
         if self.optimiser is not None:
             for table in tables:
@@ -284,17 +233,14 @@ class ClusterOptimiser:
             )
         return self._index[field]
 
-    def _is_linear(self, field: str) -> bool:
-        if field not in self._linear:
-            index = self._index_of(field)
-            entities = index.counts.nonzero().squeeze(1)
-            chunk = next(next(index.chunks(entities, LINEARITY_SAMPLE)).pieces(LINEARITY_SAMPLE))
-            self._linear[field] = is_linear_in_row(self.objective, self.fields[field][0], chunk)
-        return self._linear[field]
 
-    def _event(
-        self, kind: str, field: str, level: int, before: int, moved: int, was: float, now: float, started: float
-    ) -> ClusterEvent:
-        after, entities = num_clusters(self.fields[field]), self.fields[field][0][0].num_embeddings
-        seconds = time.perf_counter() - started
-        return ClusterEvent(kind, field, level, self.steps, before, after, moved, entities, was, now, seconds)
+def policy_of(fields: Mapping[str, Levels]) -> type[Policy]:
+    """The policy that goes with the tables: cross-fitted if their assignments have folds.
+
+    Raises:
+        ValueError: if some have and others have not.
+    """
+    folds = {levels[0][0].assignment.num_folds > 1 for levels in fields.values()}
+    if len(folds) > 1:
+        raise ValueError("either all fields have assignments with folds, or none has")
+    return CrossFittedPolicy if True in folds else PaperPolicy

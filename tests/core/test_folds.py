@@ -1,15 +1,17 @@
 import pytest
 import torch
 from factorisation import Problem
+from reference.cross_fitted import reference_reassign_cross_fitted
+from reference.prior import Expansion
 from torch import nn
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings, cross_fitting, views
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.cross_fitted import reassignment
 from recbole_cel.clustering.cross_fitted.points import Cells, Points
 from recbole_cel.clustering.cross_fitted.reassignment import reassign_cross_fitted
-from recbole_cel.clustering.reference import Expansion, reference_reassign_cross_fitted
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
 from recbole_cel.embedding.assignment import without
-from recbole_cel.evidence import ModuleObjective, squared_error
+from recbole_cel.evidence import ModuleObjective, out_of_fold, squared_error
 from recbole_cel.evidence.codebook import Codebook
 from recbole_cel.evidence.gauss_newton import Quadratic
 from recbole_cel.evidence.grouping import InteractionsByEntity
@@ -47,8 +49,8 @@ def twins(seed, levels=1, **options):
 @pytest.fixture
 def exact(monkeypatch):
     """Find where views ought to be as exactly as the reference does."""
-    monkeypatch.setattr(views, "TOLERANCE", 1e-12)
-    monkeypatch.setattr(views, "MAX_STEPS", 30)
+    monkeypatch.setattr(out_of_fold, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(out_of_fold, "MAX_STEPS", 30)
 
 
 def all_views(problem):
@@ -172,9 +174,9 @@ def test_growth_equals_the_reference(levels, growing, settings):
 def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
     """What does not fit into memory at once is decided by the levels as the first portion has grown them."""
     found = []
-    for held in (cross_fitting.MAX_HELD, 1):
-        monkeypatch.setattr(cross_fitting, "MAX_HELD", held)
-        monkeypatch.setattr(cross_fitting, "MAX_NUMBERS", 1 << 11)
+    for held in (reassignment.MAX_HELD, 1):
+        monkeypatch.setattr(reassignment, "MAX_HELD", held)
+        monkeypatch.setattr(reassignment, "MAX_NUMBERS", 1 << 11)
         problem = twins(1, 2, start=3)[0]
         run, seen = problem.objective.outputs, []
         problem.objective.outputs = lambda rows, *fold, run=run, seen=seen: (
@@ -213,9 +215,9 @@ def test_a_label_has_no_say_in_its_own_fold():
     assert (~same[:, [0, 2, 3]]).float().mean() > 0.8
 
 
-@pytest.mark.parametrize(("tolerance", "error"), [(1e-12, 1e-4), (views.TOLERANCE, 0.03)])
+@pytest.mark.parametrize(("tolerance", "error"), [(1e-12, 1e-4), (out_of_fold.TOLERANCE, 0.03)])
 def test_views_ought_to_be_where_the_reference_says(tolerance, error, monkeypatch):
-    monkeypatch.setattr(views, "TOLERANCE", tolerance)
+    monkeypatch.setattr(out_of_fold, "TOLERANCE", tolerance)
     problem = twins(1, 2, start=5)[0]
     few_known(problem)
     generator = torch.Generator().manual_seed(0)

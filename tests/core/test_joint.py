@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference_directions import reference_agreement, reference_signs
+from reference.directions import reference_agreement, reference_signs
 from torch import nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings

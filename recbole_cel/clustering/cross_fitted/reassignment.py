@@ -22,12 +22,13 @@ from ...evidence.out_of_fold import Start, Views
 from ...evidence.prior import fit_prior, num_entities
 from ...evidence.probe import Probe, probe_chunk
 from ...evidence.whitening import Whitening
-from ..paper.reassignment import MAX_INTERACTIONS, Reassignment
+from ..policy import Change
 from ..settings import ClusterSettings
 from .choosing import Choosing
 
-# Bounds of memory: interactions of one chunk; numbers of its views; numbers that are held of the entities that
-# levels are grown by.
+# Bounds of memory: interactions in one pass through the model, and of one chunk; numbers of its views; numbers
+# that are held of the entities that levels are grown by.
+MAX_INTERACTIONS = 1 << 13
 MAX_CHUNK = 1 << 16
 MAX_NUMBERS = 1 << 22
 MAX_HELD = 1 << 24
@@ -46,7 +47,7 @@ def reassign_cross_fitted(
     keep: Tensor | None = None,
     seen_before: Probe | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
-) -> Reassignment:
+) -> Change:
     """Choose the cluster of every view of every entity, and grow some levels.
 
     Args:
@@ -67,7 +68,7 @@ def reassign_cross_fitted(
     """
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
-        return Reassignment(0, 0.0, 0.0)
+        return Change(0, 0.0, 0.0)
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
     at = [Codebook(tables, settings.reassign_prior) for tables in levels]
     width = at[0].rows.shape[1]
@@ -112,7 +113,7 @@ def reassign_cross_fitted(
         level.write()
         others = level.alive[rest].expand(len(everyone) - len(entities), target.shape[1])
         level.assignment.move(everyone, torch.cat([target, others]))
-    return Reassignment(int(changed.sum()), before, after, choosing.splits, change)
+    return Change(int(changed.sum()), before, after, choosing.splits, change)
 
 
 def _first(every: Iterator[tuple[Chunk, Probe]], number: int) -> list[tuple[Chunk, Probe]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from ...evidence.codebook import Codebook
 from ...evidence.grouping import Chunk, InteractionsByEntity
 from ...evidence.objective import Objective
 from ...evidence.probe import Probe, probe
+from ..policy import Change
 
 # Bounds of memory: interactions in one pass through the model (small enough for the processor's caches), and
 # losses (interactions x clusters) at once.
@@ -23,24 +23,6 @@ MAX_LOSSES = 1 << 19
 ROUNDING = 1e-6
 # A cluster is run through the model only if its linearised gain is above this share of the gain asked for.
 SCREENING = 0.5
-
-
-class Reassignment(NamedTuple):
-    """What a reassignment did.
-
-    Attributes:
-        moved: entities in another cluster than before.
-        loss_before: summed training loss.
-        loss_after: the same after it, to first order in the outputs.
-        splits: for each level that was grown, its number, and the ids of parents and children.
-        change: shape ``(n,)``, of the output of each interaction, to first order; with folds only, else None.
-    """
-
-    moved: int
-    loss_before: float
-    loss_after: float
-    splits: Sequence[tuple[int, Tensor, Tensor]] = ()
-    change: Tensor | None = None
 
 
 def reassign(
@@ -53,7 +35,7 @@ def reassign(
     prior: float = 0.0,
     keep: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
-) -> Reassignment:
+) -> Change:
     """Move every entity to its best cluster if its summed loss falls by more than ``gain``.
 
     The output is taken as linear in the entity's row, so one forward and one backward pass give its loss under
@@ -119,7 +101,7 @@ def reassign(
         differs = chosen != level.assignment(entities)
         level.assignment.move(entities[differs], chosen[differs])
         changed |= differs
-    return Reassignment(int(changed.sum()), before, after)
+    return Change(int(changed.sum()), before, after)
 
 
 def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor) -> Tensor:

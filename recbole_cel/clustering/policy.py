@@ -1,0 +1,102 @@
+"""What a policy of cluster optimisation is; when it acts is up to the schedule (see ``optimiser.py``)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..embedding.clustered import ClusteredEmbedding
+from ..evidence.grouping import InteractionsByEntity
+from ..evidence.objective import Objective
+from .settings import ClusterSettings
+
+Levels = Sequence[list[ClusteredEmbedding]]
+
+
+class Change(NamedTuple):
+    """What became of a field's clusters.
+
+    Attributes:
+        moved: entities in another cluster than before.
+        loss_before: summed training loss.
+        loss_after: the same after it, to first order in the outputs.
+        splits: for each level that was split, its number, and the ids of parents and children.
+        change: shape ``(n,)``, of the output of each interaction, to first order; with folds only, else None.
+        interactions: how many the losses are of, by their weights; None is all.
+    """
+
+    moved: int
+    loss_before: float
+    loss_after: float
+    splits: Sequence[tuple[int, Tensor, Tensor]] = ()
+    change: Tensor | None = None
+    interactions: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a policy is asked to do with one field.
+
+    Attributes:
+        field: its name.
+        levels: for each level of its embedding, the tables that share the level's assignment.
+        index: its interactions.
+        grows: whether clusters are to be split; otherwise entities are only reassigned.
+        growths: how often the field has grown so far.
+        unsettled: whether it was split jointly with another field, and has not grown since.
+        rests: whether its growth had come to an end.
+        keep: shape ``(N,)``, bool, entities that stay in their clusters; None is nobody.
+        generator: of chance.
+        advance: told the number of interactions done, for a progress bar.
+    """
+
+    field: str
+    levels: Levels
+    index: InteractionsByEntity
+    grows: bool
+    growths: int
+    unsettled: bool
+    rests: bool
+    keep: Tensor | None
+    generator: torch.Generator
+    advance: Callable[[int], object]
+
+
+class Policy(ABC):
+    """Decides which clusters are split and where entities belong.
+
+    An event goes through four steps: *observe* what the interactions of each entity say (``evidence``), *score*
+    the clusters that it could be in, *choose* one, and *write* rows and assignment when all have chosen.
+
+    Args:
+        objective: the training loss.
+        settings: the rules.
+
+    Attributes:
+        tests_splits: whether a cluster is split only if a test says that it pays, so that growth ends by itself.
+    """
+
+    tests_splits: ClassVar[bool]
+
+    def __init__(self, objective: Objective, settings: ClusterSettings) -> None:
+        self.objective = objective
+        self.settings = settings
+
+    @abstractmethod
+    def order(
+        self, fields: Iterable[str], growing: Sequence[str], reassigned: Sequence[str]
+    ) -> list[tuple[str, bool]]:
+        """In which order fields are changed that are due at one step, and whether each grows then."""
+
+    @abstractmethod
+    def observe(self, fields: Mapping[str, Levels], number: int) -> None:
+        """Look at all ``number`` interactions for ``fields`` that are changed in turn, if that pays."""
+
+    @abstractmethod
+    def change(self, task: Task) -> Change:
+        """Split or reassign one field."""
