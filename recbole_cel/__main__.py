@@ -27,7 +27,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", module=r"(recbole|ray)\..*")
     from .options import SettingError
     from .quick_start import run
-    from .trainer import CheckpointError
+    from .runs.checkpoint import CheckpointError
 
     try:
         run(

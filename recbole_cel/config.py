@@ -15,10 +15,11 @@ import yaml
 from recbole.config import Config as RecBoleConfig
 
 from .metrics import register_metrics
-from .model import clustered_fields, full_name, get_model, split_name, task_of
+from .model import clustered_fields, full_name, get_model, own_options, split_name, task_of
 from .options import SettingError
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
-from .strategies import EmbeddingStrategy
+from .strategies import EmbeddingStrategy, check_budget, strategies
+from .strategies.budget import KEY as BUDGET
 
 register_metrics()
 
@@ -75,19 +76,37 @@ class Config(RecBoleConfig):
             # What holds in effect shows in the log and in TensorBoard, and is saved with the model.
             for spec in dataclasses.fields(settings):
                 self.final_config_dict.setdefault(PREFIX + spec.name, spec.default)
+            options = own_options(strategy, self.final_config_dict)
+            for spec in dataclasses.fields(options):
+                self.final_config_dict.setdefault(strategy.prefix + spec.name, getattr(options, spec.name))
+            self._check_budget()
         self._check_task()
         self._point_out_unused(strategy)
         # Weight decay lets weights that nothing needs shrink until processors handle them in software: epochs took
         # five times as long from the fortieth on. It has to be asked for before PyTorch starts its threads.
         torch.set_flush_denormal(True)
 
+    def _check_budget(self) -> None:
+        self.final_config_dict.setdefault(BUDGET, None)
+        if self[BUDGET] is None:
+            return
+        check_budget(self[BUDGET])
+        for name in ("max_clusters", "compression_ratio"):
+            if PREFIX + name in self.external_config_dict:
+                raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
+
     def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:
-        used = RUN_OPTIONS | (strategy.options if strategy else set())
-        given = {key[len(PREFIX) :] for key in self.external_config_dict if key.startswith(PREFIX)}
-        if given - used:
-            names = ", ".join(PREFIX + name for name in sorted(given - used))
+        given = self.external_config_dict
+        unused = {key for key in given if key.startswith(PREFIX)}
+        unused -= {PREFIX + name for name in RUN_OPTIONS | (strategy.used if strategy else set())}
+        for other in strategies().values():
+            if other is not strategy and other.prefix:
+                unused |= {key for key in given if key.startswith(other.prefix)}
+        if strategy is None and given.get(BUDGET) is not None:
+            unused.add(BUDGET)
+        if unused:
             hint = "" if strategy else f"; use --model={self.model}_CEL"
-            getLogger().warning(f"{names}: no effect on {self.model}{hint}")
+            getLogger().warning(f"{', '.join(sorted(unused))}: no effect on {self.model}{hint}")
 
     def _check_task(self) -> None:
         if self["task"] != "rating":
@@ -135,6 +154,9 @@ class Config(RecBoleConfig):
             # Checked here already: nothing may be loaded before a wrong key is found.
             CELSettings.from_config(self.external_config_dict)
             name = full_name(model, strategy)
+            named = split_name(name)[1]
+            if named is not None:
+                own_options(named, self.external_config_dict)
             model_class = get_model(name, self.external_config_dict.get("task"))
             _, _, final_dataset = super()._get_model_and_dataset(model_class, dataset)
             return name, model_class, final_dataset

@@ -88,7 +88,7 @@ class TrainingObjective:
         training = self._model.training
         self._model.eval()
         try:
-            with self._model.cross_fitted(batch, fold):
+            with self._model.lookups(batch, fold):
                 outputs: Tensor = self._model.forward(Interaction(batch))
             return outputs.logit(PROBABILITY_MARGIN) if isinstance(self._model.loss, nn.BCELoss) else outputs
         finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import field
-from typing import Any
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
 
 
 class SettingError(ValueError):
@@ -41,3 +44,37 @@ def is_number(value: object, low: float, *, open: bool = False) -> bool:
 def is_bool(value: object) -> bool:
     """Whether ``value`` is a bool."""
     return isinstance(value, bool)
+
+
+def check_options(options: Any) -> None:
+    """Check every option of a dataclass whose fields are made by :func:`option`; for its ``__post_init__``.
+
+    Raises:
+        SettingError: at the first that has a value that it cannot have.
+    """
+    for spec in fields(options):
+        value = getattr(options, spec.name)
+        if not spec.metadata["ok"](value):
+            raise SettingError(spec.name, f"must be {spec.metadata['want']}, got {value!r}")
+
+
+def read_options(kind: type[Options], prefix: str, config: Mapping[str, Any]) -> Options:
+    """Read and check all keys of ``config`` that begin with ``prefix``; other keys are not looked at.
+
+    Raises:
+        SettingError: at an unknown key (naming the nearest valid one) or a bad value.
+    """
+    known = {prefix + spec.name: spec.name for spec in fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in config.items():
+        if not key.startswith(prefix):
+            continue
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            hint = f"did you mean {near[0]}?" if near else "there are none that begin so"
+            raise SettingError(key, f"is not an option of recbole_cel; {hint}")
+        values[known[key]] = value
+    try:
+        return kind(**values)
+    except SettingError as error:
+        raise SettingError(prefix + error.name, error.reason) from None

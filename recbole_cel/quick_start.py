@@ -21,8 +21,8 @@ from .model import get_model, split_name
 from .options import SettingError
 from .runs import checkpoint as checkpoints
 from .runs.report import alike_notes
-from .trainer import get_trainer
-from .trainer.trainer import Trainer, check_dataset, load_model_state
+from .runs.resume import check_dataset, load_model_state
+from .trainer import Trainer, get_trainer
 
 
 def run(

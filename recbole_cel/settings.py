@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Union
 
 from .clustering.settings import ClusterSettings
-from .options import SettingError, is_bool, is_int, is_number, option
+from .options import SettingError, is_bool, is_int, is_number, option, read_options
 
 PREFIX = "cel_"
 AUTO = "auto"
@@ -114,19 +113,7 @@ class CELSettings(ClusterSettings):
         Raises:
             SettingError: at an unknown key (naming the nearest valid one) or a bad value.
         """
-        known = {PREFIX + spec.name: spec.name for spec in fields(cls)}
-        values = {}
-        for key, value in config.items():
-            if not key.startswith(PREFIX):
-                continue
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-                raise SettingError(key, f"is not an option of recbole_cel; did you mean {near}?")
-            values[known[key]] = value
-        try:
-            return cls(**values)
-        except SettingError as error:
-            raise SettingError(PREFIX + error.name, error.reason) from None
+        return read_options(cls, PREFIX, config)
 
     def rows(self, num_entities: Mapping[str, int]) -> dict[str, int]:
         """Rows (clusters) of each field, given each field's number of entities; never more than that.

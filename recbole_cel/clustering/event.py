@@ -53,6 +53,15 @@ class ClusterEvent:
     directions: int = 0
     agreement: tuple[float, ...] = ()
 
+    def scalars(self) -> dict[str, float]:
+        """Numbers for a plot, by ``Clusters/<field>/<kind>/<what>``."""
+        numbers = {"clusters": self.clusters_after, "moved": self.moved, "seconds": self.seconds}
+        if self.kind == "joint split":
+            numbers["directions"] = self.directions
+        else:
+            numbers |= {"loss_before": self.loss_before, "loss_after": self.loss_after}
+        return {f"Clusters/{self.field}/{self.kind}/{name}": float(value) for name, value in numbers.items()}
+
     def __str__(self) -> str:
         where = f" of level {self.level}" if self.level > 1 else ""
         if self.kind == "joint split":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from ..options import SettingError, is_bool, is_int, is_number, option
+from ..options import SettingError, check_options, is_bool, is_int, is_number, option
 
 SPLIT_CRITERIA = ("interactions", "members", "loss", "mean_loss", "gradient_norm")
 SPLIT_THRESHOLDS = ("zero", "median", "data_median")
@@ -148,10 +148,7 @@ class ClusterSettings:
     )
 
     def __post_init__(self) -> None:
-        for spec in fields(self):
-            value = getattr(self, spec.name)
-            if not spec.metadata["ok"](value):
-                raise SettingError(spec.name, f"must be {spec.metadata['want']}, got {value!r}")
+        check_options(self)
         if self.folds > 1 and self.reassign_candidates:
             raise SettingError(
                 "reassign_candidates",

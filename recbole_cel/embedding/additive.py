@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .assignment import clusters_of
 from .clustered import ClusteredEmbedding
+from .full import all_ids
 
 
 class AdditiveEmbedding(nn.Module):
@@ -24,7 +25,7 @@ class AdditiveEmbedding(nn.Module):
         levels: clustered embeddings of one shape. By custom the first starts at random, the others at zero.
 
     Shapes:
-        ``(*)`` integer entity ids in, ``(*, d)`` out.
+        ``(*)`` integer entity ids in, ``(*, d)`` out; None in, ``(N, d)`` out.
 
     Raises:
         ValueError: if there is no level, or their sizes differ.
@@ -39,8 +40,10 @@ class AdditiveEmbedding(nn.Module):
         self.num_embeddings = levels[0].num_embeddings
         self.embedding_dim = levels[0].embedding_dim
 
-    def forward(self, entities: Tensor) -> Tensor:
-        """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
+    def forward(self, entities: Tensor | None) -> Tensor:
+        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them."""
+        if entities is None:
+            entities = all_ids(self.num_embeddings, next(self.parameters()).device)
         return look_up([self], [entities]).view(*entities.shape, self.embedding_dim)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .full import check_ids
+
 BLOCK = 1 << 22
 
 
@@ -124,6 +126,7 @@ class ClusterAssignment(nn.Module):
 
     def _positions(self, entities: Tensor) -> Tensor:
         """Where the clusters of ``entities`` ``(*)`` are in the flat buffer, shape ``(n,)``."""
+        check_ids(entities, self.num_entities)
         folds = self.left_out.folds
         if folds is None:
             return entities.flatten().long()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .assignment import ClusterAssignment
+from .full import all_ids
 
 
 class Lookup(NamedTuple):
@@ -41,7 +42,7 @@ class ClusteredEmbedding(nn.Module):
             It starts at zero and takes no gradient before :meth:`start_personalisation`.
 
     Shapes:
-        ``(*)`` integer entity ids in, ``(*, d)`` out.
+        ``(*)`` integer entity ids in, ``(*, d)`` out; None in, ``(N, d)`` out.
 
     Example:
         >>> table = ClusteredEmbedding(ClusterAssignment(num_entities=1000, max_clusters=8), embedding_dim=4)
@@ -76,8 +77,10 @@ class ClusteredEmbedding(nn.Module):
         with torch.no_grad():
             self.weight.normal_(mean, std).mul_(exists)
 
-    def forward(self, entities: Tensor) -> Tensor:
-        """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
+    def forward(self, entities: Tensor | None) -> Tensor:
+        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them."""
+        if entities is None:
+            entities = all_ids(self.num_embeddings, self.weight.device)
         rows = self.rows_of(self.assignment(entities))
         if self.personal is not None:
             rows = rows + F.embedding(entities, self.personal)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .full import all_ids, check_ids
+
 
 class ModuloHashEmbedding(nn.Module):
     """Drop-in for ``nn.Embedding`` in which entity ``e`` uses row ``e % num_rows``.
@@ -18,7 +20,7 @@ class ModuloHashEmbedding(nn.Module):
         std: standard deviation of the initial rows.
 
     Shapes:
-        ``(*)`` integer entity ids in, ``(*, d)`` out.
+        ``(*)`` integer entity ids in, ``(*, d)`` out; None in, ``(N, d)`` out.
     """
 
     def __init__(
@@ -31,8 +33,11 @@ class ModuloHashEmbedding(nn.Module):
         self.embedding_dim = embedding_dim
         self.weight = nn.Parameter(torch.empty(num_rows, embedding_dim).normal_(mean, std))
 
-    def forward(self, entities: Tensor) -> Tensor:
-        """Embeddings ``(*, d)`` of ``entities`` ``(*)``."""
+    def forward(self, entities: Tensor | None) -> Tensor:
+        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them."""
+        if entities is None:
+            entities = all_ids(self.num_embeddings, self.weight.device)
+        check_ids(entities, self.num_embeddings)
         return F.embedding(entities % len(self.weight), self.weight)
 
     def extra_repr(self) -> str:

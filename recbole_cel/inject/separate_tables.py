@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,6 +10,26 @@ from torch import nn
 from ..options import SettingError
 from ..settings import PREFIX, CELSettings
 from ..strategies import EmbeddingStrategy
+
+
+def separate_widths(model: Any, config: Any, names: Sequence[str], settings: CELSettings) -> dict[str, list[int]]:
+    """Widths of the tables of each of the fields ``names`` that a strategy is to make.
+
+    Raises:
+        SettingError: if a field has no table in the model.
+    """
+    used = {config[table.field] for table in model.entity_tables}
+    absent = [name for name in names if name not in used]
+    if absent:
+        raise SettingError(
+            f"{PREFIX}fields",
+            f"names {absent[0]!r}, which the model does not use; it uses {', '.join(sorted(used))}",
+        )
+    widths: dict[str, list[int]] = {name: [] for name in names}
+    for table in model.entity_tables:
+        if config[table.field] in widths and (settings.share_first_order or not table.first_order):
+            widths[config[table.field]].append(model.get_submodule(table.path).embedding_dim)
+    return widths
 
 
 def replace_separate_tables(
@@ -27,17 +47,7 @@ def replace_separate_tables(
         dataset: the data set, with the true numbers of ids.
         strategies: the strategy of each field.
         settings: the ``cel_*`` options.
-
-    Raises:
-        SettingError: if a field has no table in the model.
     """
-    used = {config[table.field] for table in model.entity_tables}
-    absent = [name for name in strategies if name not in used]
-    if absent:
-        raise SettingError(
-            f"{PREFIX}fields",
-            f"names {absent[0]!r}, which the model does not use; it uses {', '.join(sorted(used))}",
-        )
     for table in model.entity_tables:
         strategy = strategies.get(config[table.field])
         if strategy is None:

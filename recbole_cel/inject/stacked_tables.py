@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -20,26 +20,18 @@ from .token_table import TokenTable
 OTHER_TABLES = {"token_seq_embedding_table", "float_embedding_table", "float_seq_embedding_table"}
 
 
-def replace_stacked_tables(
-    model: Any, dataset: Any, strategies: Mapping[str, EmbeddingStrategy[Any]], settings: CELSettings
-) -> None:
-    """Put a :class:`TokenTable` with the strategies' tables in the place of every stacked table.
-
-    Args:
-        model: a context-aware model whose tables were made with one placeholder row for each of the fields.
-        dataset: the data set, with the true numbers of ids.
-        strategies: the strategy of each field.
-        settings: the ``cel_*`` options.
+def stacked_widths(model: Any, names: Sequence[str], settings: CELSettings) -> dict[str, list[int]]:
+    """Widths of the tables of each of the fields ``names`` that a strategy is to make.
 
     Raises:
         SettingError: if the model does not use a field, or keeps id tables of its own.
     """
-    names = list(model.token_field_names)
-    absent = [name for name in strategies if name not in names]
+    used = list(model.token_field_names)
+    absent = [name for name in names if name not in used]
     if absent:
         raise SettingError(
             f"{PREFIX}fields",
-            f"names {absent[0]!r}, which the model does not use; it uses {', '.join(names)}",
+            f"names {absent[0]!r}, which the model does not use; it uses {', '.join(used)}",
         )
     stacked = [module.embedding for module in model.modules() if isinstance(module, FMEmbedding)]
     left = [
@@ -56,14 +48,43 @@ def replace_stacked_tables(
             f"{type(model).__name__} keeps id tables of its own ({', '.join(left)}); it cannot take other "
             "tables yet",
         )
+    widths = [
+        child.embedding.embedding_dim
+        for parent, _, child in _stacked_tables(model)
+        if settings.share_first_order or not isinstance(parent, FMFirstOrderLinear)
+    ]
+    return {name: list(widths) for name in names}
+
+
+def replace_stacked_tables(
+    model: Any, dataset: Any, strategies: Mapping[str, EmbeddingStrategy[Any]], settings: CELSettings
+) -> None:
+    """Put a :class:`TokenTable` with the strategies' tables in the place of every stacked table.
+
+    Args:
+        model: a context-aware model whose tables were made with one placeholder row for each of the fields.
+        dataset: the data set, with the true numbers of ids.
+        strategies: the strategy of each field.
+        settings: the ``cel_*`` options.
+    """
+    names = list(model.token_field_names)
     model.token_field_dims = [int(dataset.num(name)) for name in names]
     model.token_field_offsets = np.array([0, *accumulate(model.token_field_dims)][:-1])
-    for parent in list(model.modules()):
-        for attribute, child in list(parent.named_children()):
-            if isinstance(child, FMEmbedding) and len(child.offsets) == len(names):
-                shared = not isinstance(parent, FMFirstOrderLinear) or settings.share_first_order
-                width = child.embedding.embedding_dim
-                setattr(parent, attribute, _token_table(names, model.token_field_dims, width, strategies, shared))
+    for parent, attribute, child in _stacked_tables(model):
+        shared = not isinstance(parent, FMFirstOrderLinear) or settings.share_first_order
+        width = child.embedding.embedding_dim
+        setattr(parent, attribute, _token_table(names, model.token_field_dims, width, strategies, shared))
+
+
+def _stacked_tables(model: Any) -> list[tuple[nn.Module, str, FMEmbedding]]:
+    """Tables of all token fields, with the modules and attributes that they are found under."""
+    number = len(model.token_field_names)
+    return [
+        (parent, attribute, child)
+        for parent in model.modules()
+        for attribute, child in parent.named_children()
+        if isinstance(child, FMEmbedding) and len(child.offsets) == number
+    ]
 
 
 def _token_table(

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache, cached_property
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 from recbole.utils import FeatureType
 from torch import Tensor
 
-from ..clustering import hierarchy_penalty
-from ..embedding import ClusterAssignment, ClusteredEmbedding, cross_fitted
 from ..inject.placeholder import PlaceholderSizes
-from ..inject.separate_tables import replace_separate_tables
-from ..inject.stacked_tables import replace_stacked_tables
-from ..options import SettingError
+from ..inject.separate_tables import replace_separate_tables, separate_widths
+from ..inject.stacked_tables import replace_stacked_tables, stacked_widths
+from ..options import SettingError, read_options
 from ..settings import PREFIX, CELSettings, check_fields
-from ..strategies import STRATEGIES, EmbeddingStrategy
+from ..strategies import EmbeddingStrategy, FieldBudget, field_budgets, get_strategy
 from .rating import NonNegativeRecommender
 
 
@@ -28,7 +25,6 @@ class StrategyRecommender(AbstractRecommender):
 
     Attributes:
         embedding_strategies: the strategy object of each entity field.
-        settings: the ``cel_*`` options.
     """
 
     strategy_name: str
@@ -45,13 +41,19 @@ class StrategyRecommender(AbstractRecommender):
                     f"its token fields are {', '.join(tokens)}",
                 )
         super().__init__(config, PlaceholderSizes(dataset, names))
-        self.settings = settings
         self._num_interactions = max(1, len(dataset))
         sizes = {name: int(dataset.num(name)) for name in names}
-        rows = settings.rows(sizes)
-        make = STRATEGIES[self.strategy_name]
-        self.embedding_strategies = {name: make(sizes[name], rows[name], settings) for name in names}
-        if isinstance(self, ContextRecommender):
+        stacked = isinstance(self, ContextRecommender)
+        widths = (
+            stacked_widths(self, names, settings) if stacked else separate_widths(self, config, names, settings)
+        )
+        strategy = get_strategy(self.strategy_name)
+        options = own_options(strategy, config.final_config_dict)
+        self.embedding_strategies = {
+            name: strategy(budget, settings, options)
+            for name, budget in budgets(config["embedding_budget"], settings, sizes, widths).items()
+        }
+        if stacked:
             replace_stacked_tables(self, dataset, self.embedding_strategies, settings)
         else:
             replace_separate_tables(self, config, dataset, self.embedding_strategies, settings)
@@ -65,35 +67,39 @@ class StrategyRecommender(AbstractRecommender):
             return list(self.token_field_names)
         return [self.USER_ID, self.ITEM_ID]
 
-    @contextmanager
-    def cross_fitted(self, interaction: Any, fold: int | None = None) -> Iterator[None]:
-        """Within the block, ``interaction`` looks up what was assigned without its folds, or without the given."""
-        with cross_fitted(self._assignments, [interaction[name] for name in self.fold_fields], fold):
-            yield
+    def lookups(self, interaction: Any, fold: int | None = None) -> AbstractContextManager[None]:
+        """Within the block, ``interaction`` looks up what it may be trained with, or what leaves ``fold`` out."""
+        strategies = list(self.embedding_strategies.values())
+        return strategies[0].lookups(strategies, [interaction[name] for name in self.fold_fields], fold)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """The model's loss, plus the pulls of own rows (once they are trained) and of shared rows, if wanted."""
-        with self.cross_fitted(interaction):
+        """The model's loss, plus what the strategies add to it."""
+        with self.lookups(interaction):
             loss: Tensor = super().calculate_loss(interaction)
-        for table in self._clustered:
-            if table.personalised:
-                weight = self.settings.personalisation_lambda / self._num_interactions
-                loss = loss + weight * table.personalisation_penalty()
-            if self.settings.super_clusters:
-                weight = self.settings.super_cluster_weight / self._num_interactions
-                loss = loss + weight * hierarchy_penalty(table, self.settings.super_clusters)
+        for strategy in self.embedding_strategies.values():
+            penalty = strategy.penalty(self._num_interactions)
+            if penalty is not None:
+                loss = loss + penalty
         return loss
 
-    # Walking through all modules at each batch would cost more than some of the batch's work.
-    @cached_property
-    def _clustered(self) -> list[ClusteredEmbedding]:
-        tables = chain.from_iterable(strategy.tables for strategy in self.embedding_strategies.values())
-        modules = chain.from_iterable(table.modules() for table in tables)
-        return [module for module in modules if isinstance(module, ClusteredEmbedding)]
 
-    @cached_property
-    def _assignments(self) -> set[ClusterAssignment]:
-        return {module for module in self.modules() if isinstance(module, ClusterAssignment)}
+def own_options(strategy: type[EmbeddingStrategy[Any]], config: Mapping[str, Any]) -> Any:
+    """The options of ``strategy`` that only it has, read from ``config`` and checked.
+
+    Raises:
+        SettingError: at an unknown key with its prefix, or a bad value.
+    """
+    return read_options(strategy.Options, strategy.prefix, config) if strategy.prefix else strategy.Options()
+
+
+def budgets(
+    budget: object, settings: CELSettings, sizes: Mapping[str, int], widths: Mapping[str, Sequence[int]]
+) -> dict[str, FieldBudget]:
+    """What the tables of each field may take: ``embedding_budget``, or else the rows that the settings say."""
+    if budget is not None:
+        return field_budgets(budget, sizes, widths)
+    rows = settings.rows(sizes)
+    return {name: FieldBudget(name, sizes[name], tuple(widths[name]), rows=rows[name]) for name in sizes}
 
 
 def clustered_fields(settings: CELSettings, config: Any) -> list[str]:

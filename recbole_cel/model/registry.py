@@ -12,7 +12,7 @@ import recbole.utils
 from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 
 from ..options import SettingError
-from ..strategies import STRATEGIES, EmbeddingStrategy
+from ..strategies import EmbeddingStrategy, get_strategy, strategies
 from .builder import takes_strategies, with_strategy
 from .rating import RATING_MODELS
 from .rating_task import on_ratings
@@ -22,7 +22,7 @@ TASKS = ("label", "rating")
 
 def split_name(model_name: str) -> tuple[str, type[EmbeddingStrategy[Any]] | None]:
     """``DeepFM_CEL`` is model ``DeepFM`` with the strategy of suffix ``CEL``; other names have no strategy."""
-    for strategy in STRATEGIES.values():
+    for strategy in strategies().values():
         if model_name.endswith(f"_{strategy.suffix}"):
             return model_name[: -len(strategy.suffix) - 1], strategy
     return model_name, None
@@ -36,12 +36,7 @@ def full_name(model_name: str, strategy_name: str | None) -> str:
     """
     if strategy_name is None:
         return model_name
-    if strategy_name not in STRATEGIES:
-        near = difflib.get_close_matches(str(strategy_name), STRATEGIES, n=1, cutoff=0.0)[0]
-        raise SettingError(
-            "embedding_strategy",
-            f"must be one of {', '.join(STRATEGIES)}, got {strategy_name!r}; did you mean {near}?",
-        )
+    wanted = get_strategy(strategy_name)
     base, named = split_name(model_name)
     if named is not None and named.name != strategy_name:
         raise SettingError(
@@ -51,7 +46,7 @@ def full_name(model_name: str, strategy_name: str | None) -> str:
         )
     if named is None and strategy_name == "full":
         return model_name
-    return f"{base}_{STRATEGIES[strategy_name].suffix}"
+    return f"{base}_{wanted.suffix}"
 
 
 def get_model(model_name: str, task: str | None = None) -> type[AbstractRecommender]:

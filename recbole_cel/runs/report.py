@@ -49,52 +49,35 @@ def final_report(
             + f"\ncold: fewer than {edges[0]} training interactions; warm: {edges[1]} or more"
         )
     if sizes:
-        lines = [
-            [
-                size.field,
-                size.entities,
-                "-" if size.clusters is None else size.clusters,
-                size.parameters,
-                size.full_parameters,
-                f"{size.full_parameters / size.parameters:.1f}x",
-                byte_text(size.table_bytes),
-                byte_text(size.assignment_bytes),
-                byte_text(size.optimiser_bytes),
-                byte_text(size.full_bytes),
-                f"{size.full_bytes / size.total_bytes:.1f}x",
-            ]
-            for size in sizes
-        ]
-        numbers = sum(size.parameters for size in sizes)
-        full_numbers = sum(size.full_parameters for size in sizes)
-        full_bytes = sum(size.full_bytes for size in sizes)
-        lines.append(
-            [
-                "all",
-                sum(size.entities for size in sizes),
-                "",
-                numbers,
-                full_numbers,
-                f"{full_numbers / numbers:.1f}x",
-                byte_text(sum(size.table_bytes for size in sizes)),
-                byte_text(sum(size.assignment_bytes for size in sizes)),
-                byte_text(sum(size.optimiser_bytes for size in sizes)),
-                byte_text(full_bytes),
-                f"{full_bytes / sum(size.total_bytes for size in sizes):.1f}x",
-            ]
-        )
-        headers = [
-            "size",
-            "ids",
-            "clusters",
-            "parameters",
-            "full",
-            "smaller",
-            "table",
-            "assignment",
-            "optimiser",
-            "full, all",
-            "smaller",
-        ]
-        parts.append("\n".join([tabulate(lines, headers=headers), *alike_notes(sizes)]))
+        parts.append("\n".join([size_table(sizes), *alike_notes(sizes)]))
     return "\n\n".join(parts)
+
+
+def size_table(sizes: Sequence[FieldSize]) -> str:
+    """Bytes in serving and in training, then numbers, each beside what full tables take."""
+    totals = [_numbers(size) for size in sizes]
+    lines = [
+        [size.field, size.entities, "-" if size.clusters is None else size.clusters, *_cells(numbers)]
+        for size, numbers in zip(sizes, totals)
+    ]
+    whole = [sum(column) for column in zip(*totals)]
+    lines.append(["all", sum(size.entities for size in sizes), "", *_cells(whole)])
+    headers = ["size", "ids", "clusters"]
+    for what in ("serving", "training", "parameters"):
+        headers += [what, "full", "smaller"]
+    return tabulate(lines, headers=headers, disable_numparse=True)
+
+
+def _numbers(size: FieldSize) -> list[int]:
+    """Bytes in serving and in training and parameters, each followed by those of full tables."""
+    bytes_of_both = [size.storage.serving, size.full_serving, size.storage.training, size.full_training]
+    return [*bytes_of_both, size.parameters, size.full_parameters]
+
+
+def _cells(numbers: Sequence[int]) -> list[str]:
+    cells = list[str]()
+    for place in range(0, len(numbers), 2):
+        own, full = numbers[place : place + 2]
+        text = str if place == 4 else byte_text  # parameters come last
+        cells += [text(own), text(full), f"{full / max(1, own):.1f}x"]
+    return cells

@@ -1,14 +1,25 @@
-"""What takes the place of an entity field's table; each strategy is a file, registered here by its name."""
+"""What takes the place of an entity field's table; each strategy is a file, registered by its name."""
 
-from typing import Any
-
+from . import cel, full, modulo_hash
 from .base import EmbeddingStrategy
-from .cel import ClusteredStrategy
-from .full import FullStrategy
-from .modulo_hash import ModuloHashStrategy
+from .budget import FieldBudget, check_budget, field_budgets
+from .registry import get_strategy, register_strategy, strategies
+from .storage import Storage
+from .training import Training, TrainingEvent, TrainingHook
 
-STRATEGIES: dict[str, type[EmbeddingStrategy[Any]]] = {
-    strategy.name: strategy for strategy in (ClusteredStrategy, FullStrategy, ModuloHashStrategy)
-}
-
-__all__ = ["STRATEGIES", "ClusteredStrategy", "EmbeddingStrategy", "FullStrategy", "ModuloHashStrategy"]
+__all__ = [
+    "EmbeddingStrategy",
+    "FieldBudget",
+    "Storage",
+    "Training",
+    "TrainingEvent",
+    "TrainingHook",
+    "cel",
+    "check_budget",
+    "field_budgets",
+    "full",
+    "get_strategy",
+    "modulo_hash",
+    "register_strategy",
+    "strategies",
+]

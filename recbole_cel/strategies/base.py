@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from ..clustering import ClusterSettings
+from ..embedding import FullEmbedding
+from ..settings import CELSettings
+from .budget import FieldBudget
+from .storage import Storage, buffer_bytes, optimiser_bytes, parameter_bytes
+from .training import Training, TrainingHook
 
 Table = TypeVar("Table", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a strategy that has none of its own."""
 
 
 class EmbeddingStrategy(ABC, Generic[Table]):
     """Makes the tables of one entity field, in place of full ones.
 
     A model may have several tables for a field (latent rows, first-order weights); what is stored per entity,
-    such as an assignment, they share through this object.
+    such as an assignment, they share through this object. A subclass says ``name``, ``suffix`` and how a table is
+    made, and may say more; :func:`~.registry.register_strategy` makes it known.
 
     Args:
-        num_entities: number of entities N of the field.
-        num_rows: the budget, in rows.
-        settings: options of the strategies.
+        budget: what the tables of the field may take.
+        settings: options that all strategies share.
+        options: options of this strategy.
 
     Attributes:
         name: the value of ``embedding_strategy`` in a configuration.
-        options: the options (without ``cel_``) that have an effect.
         suffix: model ``X`` with this strategy is called ``X_<suffix>``.
+        prefix: of the configuration keys of its own options.
+        Options: dataclass of its own options, each declared by :func:`~..options.option`.
+        used: the ``cel_*`` options (without ``cel_``) that have an effect.
+        num_entities: number of ids N.
+        num_rows: rows of a table.
         tables: the tables made so far.
         full_tables: tables of the field that the strategy leaves full.
+
+    Raises:
+        SettingError: if the budget cannot be kept.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
-    options: ClassVar[set[str]] = {"fields", "max_clusters", "compression_ratio", "share_first_order"}
+    prefix: ClassVar[str] = ""
+    Options: ClassVar[type[Any]] = NoOptions
+    used: ClassVar[set[str]] = {"fields", "max_clusters", "compression_ratio", "share_first_order"}
 
-    def __init__(self, num_entities: int, num_rows: int, settings: ClusterSettings) -> None:
-        self.num_entities = num_entities
-        self.num_rows = num_rows
+    def __init__(self, budget: FieldBudget, settings: CELSettings, options: Any = None) -> None:
+        self.budget = budget
         self.settings = settings
+        self.options = self.Options() if options is None else options
+        self.num_entities = budget.num_entities
+        self.num_rows = self._rows()
         self.tables: list[Table] = []
-        self.full_tables: list[nn.Embedding] = []
+        self.full_tables: list[nn.Module] = []
 
     def table(self, embedding_dim: int, std: float, mean: float = 0.0) -> Table:
-        """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out.
+        """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out; None in, all rows out.
 
         ``std`` is the standard deviation of the initial embeddings, and ``mean`` their mean.
         """
@@ -51,9 +76,9 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         self.tables.append(table)
         return table
 
-    def full_table(self, embedding_dim: int, std: float, mean: float = 0.0) -> nn.Embedding:
+    def full_table(self, embedding_dim: int, std: float, mean: float = 0.0) -> nn.Module:
         """Make a table with one row for each entity, whatever the strategy."""
-        table = self._full_embedding(embedding_dim, std, mean)
+        table = FullEmbedding(self.num_entities, embedding_dim, mean=mean, std=std)
         self.full_tables.append(table)
         return table
 
@@ -62,10 +87,51 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         """All tables of the field."""
         return [*self.tables, *self.full_tables]
 
-    def _full_embedding(self, embedding_dim: int, std: float, mean: float) -> nn.Embedding:
-        table = nn.Embedding(self.num_entities, embedding_dim)
-        nn.init.normal_(table.weight, mean, std)
-        return table
+    def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
+        """Bytes of all tables of the field by part. Buffers count as codes."""
+        tables = self.all_tables
+        return Storage(parameter_bytes(tables), buffer_bytes(tables), optimiser=optimiser_bytes(tables, optimiser))
+
+    @property
+    def num_clusters(self) -> int | None:
+        """Groups of ids that share rows, if these are learned and can be counted; otherwise None."""
+        return None
+
+    @property
+    def alike(self) -> bool:
+        """Whether all ids have one and the same row."""
+        return False
+
+    def penalty(self, num_interactions: int) -> Tensor | None:
+        """What is added to a batch's mean loss, if there are so many training interactions; None is nothing."""
+        return None
+
+    @classmethod
+    def lookups(
+        cls, strategies: Sequence[Any], columns: Sequence[Tensor], fold: int | None = None
+    ) -> AbstractContextManager[None]:
+        """Opened around a forward pass on training interactions, whose id ``columns`` are each of shape ``(B,)``.
+
+        Args:
+            strategies: of all fields.
+            columns: of all fields whose ids tell interactions apart.
+            fold: for strategies that leave folds of the interactions out: the one that all leave out, if given.
+        """
+        return nullcontext()
+
+    @classmethod
+    def while_training(cls, strategies: Mapping[str, Any], training: Training) -> TrainingHook | None:
+        """What is to be done after each optimiser step; None is nothing.
+
+        Args:
+            strategies: of each field.
+            training: what there is to work with.
+        """
+        return None
+
+    def _rows(self) -> int:
+        """Rows of a table under the budget."""
+        return self.budget.rows_within()
 
     @abstractmethod
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> Table: ...

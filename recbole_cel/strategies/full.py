@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import nn
-
+from ..embedding import FullEmbedding
+from ..options import SettingError
 from .base import EmbeddingStrategy
+from .budget import KEY
+from .registry import register_strategy
 
 
-class FullStrategy(EmbeddingStrategy[nn.Embedding]):
-    """Plain ``nn.Embedding`` tables; the budget is not used."""
+@register_strategy
+class FullStrategy(EmbeddingStrategy[FullEmbedding]):
+    """Plain ``nn.Embedding`` tables."""
 
     name = "full"
     suffix = "Full"
-    options: ClassVar[set[str]] = set()
+    used: ClassVar[set[str]] = {"fields"}
 
-    def _make_table(self, embedding_dim: int, std: float, mean: float) -> nn.Embedding:
-        return self._full_embedding(embedding_dim, std, mean)
+    def _rows(self) -> int:
+        if self.budget.rows is None:
+            raise SettingError(KEY, "has no effect on full tables; leave it out, or choose another strategy")
+        return self.num_entities
+
+    def _make_table(self, embedding_dim: int, std: float, mean: float) -> FullEmbedding:
+        return FullEmbedding(self.num_entities, embedding_dim, mean=mean, std=std)

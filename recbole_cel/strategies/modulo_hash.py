@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..embedding import ModuloHashEmbedding
 from .base import EmbeddingStrategy
+from .registry import register_strategy
 
 
+@register_strategy
 class ModuloHashStrategy(EmbeddingStrategy[ModuloHashEmbedding]):
     """Row ``id % num_rows`` in every table."""
 

@@ -1,6 +1,5 @@
-"""Training, checkpoints, and what a run reports."""
+"""RecBole's trainer, with clusters."""
 
-from ..runs.checkpoint import CheckpointError
 from .trainer import Trainer, get_trainer
 
-__all__ = ["CheckpointError", "Trainer", "get_trainer"]
+__all__ = ["Trainer", "get_trainer"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,24 +17,16 @@ from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 
 from .. import __version__
-from ..clustering import ClusterEvent, ClusterOptimiser
 from ..data import TrainingObjective, fingerprint
 from ..model import NonNegativeRecommender, StrategyRecommender, split_name
 from ..runs import checkpoint as checkpoints
 from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
 from ..runs.checkpoint import CheckpointError
 from ..runs.report import final_report
+from ..runs.resume import check_config, check_dataset, load_model_state, other_parameters, saved_config, shufflers
 from ..runs.size import FieldSize, field_size
 from ..settings import CELSettings
-from ..strategies import ClusteredStrategy
-
-# Derived by RecBole from other keys, or of this process alone.
-NOT_SAVED = {"local_rank", "single_spec", "valid_neg_sample_args", "test_neg_sample_args", "cel_resume"}
-# What a resumed run may have otherwise than the run that it continues: it changes no number of the training.
-MAY_DIFFER = {
-    "epochs", "data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "use_gpu", "log_wandb",
-    "wandb_project", "eval_batch_size", "config_files", "cel_activity_edges", "cel_checkpoint_interval",
-}  # fmt: skip
+from ..strategies import Training, TrainingEvent, TrainingHook
 
 
 class Trainer(RecBoleTrainer):
@@ -49,11 +40,11 @@ class Trainer(RecBoleTrainer):
         super().__init__(config, model)
         self.settings = CELSettings.from_config(config.final_config_dict)
         self.collected: dict[str, torch.Tensor] = {}
-        self.cluster_optimiser: ClusterOptimiser | None = None
+        self.strategy_hook: TrainingHook | None = None
         self._train_data: Any = None
         self._fingerprint: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
-        self._unlogged: list[ClusterEvent] = []
+        self._unlogged: list[TrainingEvent] = []
         self._show_progress = False
         self._write_states = False
         self._epoch = -1
@@ -92,25 +83,21 @@ class Trainer(RecBoleTrainer):
             self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: model.project()))
         if not isinstance(model, StrategyRecommender):
             return
-        fields = {
-            name: strategy.tables
-            for name, strategy in self.model.embedding_strategies.items()
-            if isinstance(strategy, ClusteredStrategy)
-        }
-        if not fields:
-            return
-        self.cluster_optimiser = ClusterOptimiser(
-            fields,
-            TrainingObjective(self.model, train_data, self.config["LABEL_FIELD"]),
-            self.settings,
-            steps_per_epoch=len(train_data),
-            optimiser=self.optimizer,
-            seed=self.config["seed"],
-            on_event=self._on_event,
-            progress=self._progress,
+        strategies = model.embedding_strategies
+        changes = next(iter(strategies.values())).while_training(
+            strategies,
+            Training(
+                lambda: TrainingObjective(model, train_data, self.config["LABEL_FIELD"]),
+                self.optimizer,
+                len(train_data),
+                self.config["seed"],
+                self._on_event,
+                self._progress,
+            ),
         )
-        clusters = self.cluster_optimiser
-        self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: clusters.step()))
+        if changes is not None:
+            self.strategy_hook = changes
+            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: changes.step()))
 
     def fit(
         self,
@@ -149,7 +136,7 @@ class Trainer(RecBoleTrainer):
         """Evaluate; as in RecBole, but the model file is read without running code in it."""
         if eval_data and load_best_model:
             file = model_file or self.saved_model_file
-            self._load_model(self._read(file), file)
+            load_model_state(self.model, self._read(file), file)
             self.logger.info(f"Loading model structure and parameters from {file}")
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         if isinstance(self.eval_collector, ScoreCollector):
@@ -169,7 +156,7 @@ class Trainer(RecBoleTrainer):
         # Before the first evaluation there is none yet.
         if state["best_valid_result"] is not None and not best.is_file():
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
-        self._load_model(state, resume_file)
+        load_model_state(self.model, state, resume_file)
         self.optimizer.load_state_dict(state["optimizer"])
         self.saved_model_file = str(best)
         self.start_epoch = state["epoch"] + 1
@@ -197,7 +184,7 @@ class Trainer(RecBoleTrainer):
         if not isinstance(self.model, StrategyRecommender):
             return []
         return [
-            field_size(name, strategy.num_entities, strategy.all_tables, self.optimizer)
+            field_size(name, strategy, self.optimizer)
             for name, strategy in self.model.embedding_strategies.items()
         ]
 
@@ -227,20 +214,12 @@ class Trainer(RecBoleTrainer):
         if self._write_states and self._epoch >= 0:
             self._save_checkpoint(self._epoch, verbose=False, saved_model_file=self.resume_file)
 
-    def _on_event(self, event: ClusterEvent) -> None:
+    def _on_event(self, event: TrainingEvent) -> None:
         self._unlogged.append(event)
         if isinstance(self.model, NonNegativeRecommender):
             self.model.project()
-        for name, value in {
-            "clusters": event.clusters_after,
-            "moved": event.moved,
-            "loss_before": event.loss_before,
-            "loss_after": event.loss_after,
-            "seconds": event.seconds,
-            "directions": event.directions if event.kind == "joint split" else math.nan,
-        }.items():
-            if not math.isnan(value):
-                self.tensorboard.add_scalar(f"Clusters/{event.field}/{event.kind}/{name}", value, event.step)
+        for name, value in event.scalars().items():
+            self.tensorboard.add_scalar(name, value, event.step)
 
     @contextmanager
     def _progress(self, what: str, total: int) -> Iterator[Callable[[int], object]]:
@@ -268,7 +247,7 @@ class Trainer(RecBoleTrainer):
             "state_dict": self.model.state_dict(),
             "other_parameter": other_parameters(self.model),
             "optimizer": self.optimizer.state_dict(),
-            "clusters": self.cluster_optimiser and self.cluster_optimiser.state_dict(),
+            "clusters": self.strategy_hook and self.strategy_hook.state_dict(),
             "random": checkpoints.random_state(),
             "shuffle": [generator.get_state() for generator in shufflers(self._train_data)],
         }
@@ -285,121 +264,14 @@ class Trainer(RecBoleTrainer):
             check_dataset(file, state["dataset"], self._fingerprint)
         return state
 
-    def _load_model(self, state: Mapping[str, Any], file: str) -> None:
-        load_model_state(self.model, state, file)
-
     def _continue(self, state: dict[str, Any]) -> None:
         """Set what :meth:`fit` needs besides what :meth:`resume_checkpoint` has set."""
-        if self.cluster_optimiser is not None:
-            self.cluster_optimiser.load_state_dict(state["clusters"])
+        if self.strategy_hook is not None:
+            self.strategy_hook.load_state_dict(state["clusters"])
         for generator, shuffle in zip(shufflers(self._train_data), state["shuffle"]):
             generator.set_state(shuffle)
         checkpoints.set_random_state(state["random"])
         self._resumed = None
-
-
-def shufflers(train_data: Any) -> list[torch.Generator]:
-    """The random generators that decide the order of the training data."""
-    if hasattr(train_data, "generator"):
-        return [train_data.generator]
-    return [train_data.general_dataloader.generator, train_data.kg_dataloader.generator]
-
-
-def other_parameters(model: Any) -> dict[str, Any]:
-    """What a model keeps besides its tensors, as plain data; modules are in its ``state_dict`` already.
-
-    Raises:
-        CheckpointError: if that cannot be saved without pickling code.
-    """
-    found = {}
-    for name, value in model.other_parameter().items():
-        if isinstance(value, torch.nn.Module):
-            continue
-        try:
-            found[name] = checkpoints.encode(value)
-        except TypeError as error:
-            raise CheckpointError(
-                f"{type(model).__name__}.{name} cannot be saved ({error}); run with saved=False"
-            ) from None
-    return found
-
-
-def check_config(file: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Check that a run continues under the options that it began with.
-
-    Raises:
-        CheckpointError: naming what differs.
-    """
-    differing = sorted(
-        key for key in {**saved, **present} if key not in MAY_DIFFER and saved.get(key) != present.get(key)
-    )
-    if differing:
-        values = ", ".join(f"{key}={saved.get(key)!r}, not {present.get(key)!r}" for key in differing[:3])
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise CheckpointError(f"{file}: the run to be continued had {values}{more}; give the same options")
-
-
-def check_dataset(file: str, saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Check that a checkpoint's training data are the present ones.
-
-    Raises:
-        CheckpointError: naming what differs.
-    """
-    for key, what in (
-        ("name", "data set"),
-        ("sizes", "numbers of ids"),
-        ("interactions", "number of training interactions"),
-        ("digest", "training interactions"),
-    ):
-        if saved[key] != present[key]:
-            values = "another split or file" if key == "digest" else f"{saved[key]}, not {present[key]}"
-            raise CheckpointError(f"{file}: it was trained on other data; {what}: {values}")
-
-
-def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
-    """Load the model part of a checkpoint.
-
-    Raises:
-        CheckpointError: if the tensors do not fit the model; the model is not changed then.
-    """
-    own, saved = model.state_dict(), state["state_dict"]
-    differing = [
-        name
-        for name in {**own, **saved}
-        if name not in own
-        or name not in saved
-        or own[name].shape != saved[name].shape
-        or own[name].dtype != saved[name].dtype
-    ]
-    if differing:
-        name = differing[0]
-        shapes = [tuple(part[name].shape) if name in part else "absent" for part in (saved, own)]
-        raise CheckpointError(
-            f"{file}: it does not fit this model; {name} is {shapes[0]} in the file and {shapes[1]} here "
-            "(were embedding_size or cel_max_clusters changed?)"
-        )
-    try:
-        model.load_state_dict(saved)
-    except ValueError as error:
-        raise CheckpointError(f"{file}: {error}") from None
-    model.load_other_parameter(checkpoints.decode(state["other_parameter"]))
-
-
-def saved_config(config: Any) -> dict[str, Any]:
-    """The plain part of a configuration, from which ``Config`` can be made again."""
-    saved = {}
-    for key, value in config.final_config_dict.items():
-        try:
-            saved[key] = checkpoints.plain(value)
-        except TypeError:
-            continue  # enums and devices, which Config derives anew
-    for key in NOT_SAVED:
-        saved.pop(key, None)
-    if saved["train_neg_sample_args"]["distribution"] == "none":
-        saved["train_neg_sample_args"] = None
-    # Config appends the data set's name.
-    saved["data_path"] = os.path.dirname(saved["data_path"])
-    return saved
 
 
 @cache

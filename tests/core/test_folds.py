@@ -314,7 +314,7 @@ def test_reassignment_without_any_interaction_moves_nothing():
     index = InteractionsByEntity(nothing, 40, nothing, 3)
     generator = torch.Generator().manual_seed(0)
     done = reassign_cross_fitted(problem.objective, problem.levels, index, ClusterSettings(folds=3), generator)
-    assert done == (0, 0.0, 0.0, (), None)
+    assert done == (0, 0.0, 0.0, (), None, None)
     assert torch.equal(all_views(problem), before)
 
 

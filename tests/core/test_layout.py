@@ -15,8 +15,8 @@ ORDER = [
     "embedding",
     "evidence",
     "clustering",
-    "strategies",
     "settings",
+    "strategies",
     "inject",
     "model",
     "metrics",
@@ -28,7 +28,7 @@ ORDER = [
     "__main__",
     "experiments",
 ]
-CORE = ("options", "embedding", "evidence", "clustering", "strategies", "settings")
+CORE = ("options", "embedding", "evidence", "clustering", "settings", "strategies")
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

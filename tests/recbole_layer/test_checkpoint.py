@@ -9,9 +9,9 @@ import torch
 from tiny_data import write_tiny
 
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
-from recbole_cel.trainer import CheckpointError
-from recbole_cel.trainer import checkpoint as checkpoints
-from recbole_cel.trainer.trainer import load_model_state
+from recbole_cel.runs import checkpoint as checkpoints
+from recbole_cel.runs.checkpoint import CheckpointError
+from recbole_cel.runs.resume import load_model_state
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_training_looks_up_what_was_assigned_without_the_interaction(options):
     with torch.no_grad():
         model.eval()
         tested = model.forward(batch)
-        with model.cross_fitted(batch):
+        with model.lookups(batch):
             trained = model.forward(batch)
         assert not torch.equal(tested, trained)
         assert torch.allclose(model.calculate_loss(batch), model.loss(trained, batch["label"]))
@@ -180,7 +180,7 @@ def test_the_cluster_optimisation_sees_logits_of_probabilities(options):
     users, items = objective.entities("user_id"), objective.entities("item_id")
     batch = next(iter(train_data))
     model.eval()
-    with torch.no_grad(), model.cross_fitted(batch):
+    with torch.no_grad(), model.lookups(batch):
         trained = model.forward(batch)
     for row in range(5):
         (same, *_) = ((users == batch["user_id"][row]) & (items == batch["item_id"][row])).nonzero()

@@ -17,7 +17,7 @@ from recbole_cel.embedding import (
 from recbole_cel.model import get_model
 from recbole_cel.options import SettingError
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
-from recbole_cel.trainer import checkpoint as checkpoints
+from recbole_cel.runs import checkpoint as checkpoints
 from recbole_cel.trainer import get_trainer
 
 

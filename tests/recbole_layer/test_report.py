@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from recbole_cel import __main__ as command_line
-from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding, ModuloHashEmbedding
 from recbole_cel.quick_start import run_recbole_cel
 from recbole_cel.runs.activity import ActivityRow, activity_table, label_metrics, rating_metrics
 from recbole_cel.runs.report import byte_text, final_report
 from recbole_cel.runs.size import field_size
+from recbole_cel.settings import CELSettings
+from recbole_cel.strategies import FieldBudget, get_strategy
 
 
 def test_activity_by_hand():
@@ -47,21 +48,37 @@ def test_activity_of_ratings_by_hand():
     assert warm.metrics == {"RMSE": None, "MAE": None}
 
 
+def made(name, entities, rows, widths, **options):
+    budget = FieldBudget("user_id", entities, tuple(widths), rows=rows)
+    strategy = get_strategy(name)(budget, CELSettings(**options))
+    for width in widths:
+        strategy.table(width, 0.1)
+    return strategy
+
+
 def test_bytes_by_hand():
-    assignment = ClusterAssignment(1000, 300)
-    tables = [ClusteredEmbedding(assignment, 8), ClusteredEmbedding(assignment, 1)]
-    model = nn.ModuleList(tables)
+    strategy = made("cel", 1000, 300, (8, 1), levels=1, folds=1)
+    model = nn.ModuleList(strategy.tables)
     optimiser = torch.optim.Adam(model.parameters())
-    sum(table(torch.arange(5)).sum() for table in tables).backward()
+    sum(table(torch.arange(5)).sum() for table in strategy.tables).backward()
     optimiser.step()
-    size = field_size("user_id", 1000, tables, optimiser)
+    size = field_size("user_id", strategy, optimiser)
     assert (size.clusters, size.parameters, size.full_parameters) == (1, 2700, 9000)
-    assert size.table_bytes == 2700 * 4
-    assert size.assignment_bytes == 1000 * 2  # int16 holds 300 clusters
-    assert size.optimiser_bytes == 2 * 2700 * 4 + 2 * 4  # two moments, and a step count for each table
-    assert size.full_bytes == 9000 * 4 * 3
-    hashed = field_size("user_id", 1000, [ModuloHashEmbedding(1000, 8, 10)], None)
-    assert (hashed.clusters, hashed.parameters, hashed.total_bytes) == (None, 80, 320)
+    assert size.storage.rows == 2700 * 4
+    assert size.storage.codes == 1000 * 2  # int16 holds 300 clusters
+    assert size.storage.training_codes == 300 * 8  # members of each cluster
+    assert size.storage.optimiser == 2 * 2700 * 4 + 2 * 4  # two moments, and a step count for each table
+    assert size.storage.serving == 2700 * 4 + 2000
+    assert size.storage.training == 3 * 2700 * 4 + 8 + 2000 + 2400
+    assert (size.full_serving, size.full_training) == (9000 * 4, 9000 * 4 * 3)
+    hashed = field_size("user_id", made("modulo_hash", 1000, 10, (8,)), None)
+    assert (hashed.clusters, hashed.parameters, hashed.storage.training) == (None, 80, 320)
+
+
+def test_codes_without_each_fold_are_needed_for_training_only():
+    storage = made("cel", 1000, 80, (8,), levels=8, folds=4).storage()
+    assert storage.codes == 8 * 1000
+    assert storage.training_codes == 4 * 8 * 1000 + 8 * 10 * 8
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (999, "999 B"), (2816, "2.8 kB"), (3.2e9, "3.2 GB")])
@@ -71,7 +88,7 @@ def test_byte_text(number, text):
 
 def test_report_shows_all_parts():
     rows = [ActivityRow("user_id", "cold", 3, 9, {"AUC": 0.75, "LogLoss": None})]
-    size = field_size("user_id", 100, [ModuloHashEmbedding(100, 4, 5)], None)
+    size = field_size("user_id", made("modulo_hash", 100, 5, (4,)), None)
     text = final_report("FM_CEL", {"auc": 0.7, "logloss": 0.5}, rows, [size], (10, 50))
     for part in ("0.7", "user_id", "cold", "0.7500", "fewer than 10", "50 or more", "20.0x", "80 B"):
         assert part in text
@@ -85,7 +102,7 @@ def test_a_run_tells_what_happens(options, caplog, tmp_path):
     assert "user_id x item_id joint split at step 1: " in text and "directions, tests " in text
     assert "user_id split at step" in text and "-> 8 clusters" in text
     assert "item_id reassignment at step" in text
-    assert "by activity" in text and "assignment" in text and "optimiser" in text
+    assert "by activity" in text and "serving" in text and "training" in text
     assert "continue it with --cel_resume=saved" in text
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
