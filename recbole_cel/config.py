@@ -10,7 +10,6 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
 
@@ -20,8 +19,6 @@ from .options import SettingError
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy, check_budget, strategies
 from .strategies.budget import KEY as BUDGET
-
-register_metrics()
 
 
 def properties_folder() -> Path:
@@ -66,6 +63,7 @@ class Config(RecBoleConfig):
         command_line: bool = True,
     ) -> None:
         self._command_line = command_line
+        register_metrics()
         super().__init__(model, dataset, config_file_list, config_dict)
         settings = CELSettings.from_config(self.final_config_dict)
         strategy = split_name(self.model)[1]
@@ -82,9 +80,6 @@ class Config(RecBoleConfig):
             self._check_budget()
         self._check_task()
         self._point_out_unused(strategy)
-        # Weight decay lets weights that nothing needs shrink until processors handle them in software: epochs took
-        # five times as long from the fortieth on. It has to be asked for before PyTorch starts its threads.
-        torch.set_flush_denormal(True)
 
     def _check_budget(self) -> None:
         self.final_config_dict.setdefault(BUDGET, None)

@@ -53,19 +53,26 @@ class TrainingObjective:
         self._loss = loss
         self._device = model.device
         self._samples_negatives = train_data.neg_sample_args["distribution"] != "none"
-        self._columns: dict[str, Tensor] = {}
+        self._drawn: dict[str, Tensor] = {}
         self._features: list[tuple[str, dict[str, Tensor]]] = []
         self._weights = torch.ones(0)
         if not self._samples_negatives:
             dataset = train_data._dataset
-            self._columns = self._to_device(dataset.inter_feat)
-            self._weights = torch.ones_like(self._columns[label_field])
+            self._drawn = self._to_device(dataset.inter_feat)
+            self._weights = torch.ones_like(self._drawn[label_field])
             for key, features in (
                 (dataset.uid_field, dataset.user_feat),
                 (dataset.iid_field, dataset.item_feat),
             ):
                 if features is not None:
                     self._features.append((key, self._to_device(features)))
+
+    @property
+    def _columns(self) -> dict[str, Tensor]:
+        """All columns of the interactions; negatives are drawn when they are first needed."""
+        if not self._drawn:
+            self.refresh()
+        return self._drawn
 
     def entities(self, field: str) -> Tensor:
         """Entity id of ``field`` in every interaction, shape ``(n,)``."""
@@ -100,7 +107,7 @@ class TrainingObjective:
 
     def weights(self, interactions: Tensor) -> Tensor:
         """One, or less for negatives that are drawn several times, shape ``(B,)``."""
-        return self._weights[interactions]
+        return self._weights[interactions] if self._columns else self._weights
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Element-wise loss."""
@@ -120,8 +127,8 @@ class TrainingObjective:
                 batch = self._train_data.collate_fn(some.numpy())
                 # Positives come first.
                 parts.append(batch if draw == 0 else batch[len(some) :])
-        self._columns = self._to_device(cat_interactions(parts))
-        positive = self._columns[self._label_field] > 0
+        self._drawn = self._to_device(cat_interactions(parts))
+        positive = self._drawn[self._label_field] > 0
         self._weights = torch.where(positive, 1.0, 1.0 / draws)
         return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import recbole.quick_start
+import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
@@ -75,6 +76,8 @@ def run_recbole_cel(
         SettingError: at a bad option.
         CheckpointError: if ``cel_resume`` names a file that cannot be resumed from.
     """
+    # Asked for before PyTorch starts its threads; see the trainer.
+    torch.set_flush_denormal(True)
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)

@@ -47,7 +47,7 @@ def hierarchy_penalty(table: ClusteredEmbedding, number: int) -> Tensor:
     The super-centroid is the mean of the rows of the clusters in the super-cluster. Clusters without members do
     not count. With gradient averaging, this gradient too is divided by the members of each cluster.
     """
-    alive = (table.assignment.members > 0).nonzero().squeeze(1)
+    alive = table.assignment.occupied.nonzero().squeeze(1)
     rows = table.rows_of(alive)
     fixed = rows.detach()
     groups = super_clusters(fixed, number)

@@ -45,10 +45,12 @@ class ClusterAssignment(nn.Module):
     Attributes:
         clusters: buffer of shape ``(N,)`` in the smallest integer type that holds K values.
         left_out: the folds that lookups leave out.
-        held_out: buffer of shape ``(F, N)`` of the same type, what was assigned without each fold; it names
-            clusters with members only. With one fold, of shape ``(0, N)``.
+        held_out: buffer of shape ``(F, N)`` of the same type, what was assigned without each fold. With one fold,
+            of shape ``(0, N)``.
         members: buffer of shape ``(K,)``, int64, the number of entities in each cluster. Derived from
             ``clusters`` and therefore not saved.
+        occupied: buffer of shape ``(K,)``, bool, clusters that anybody has, with all interactions or without some
+            fold; the others are free to be given away. Derived as well.
 
     Raises:
         ValueError: if a size is not positive, or ``initial_clusters`` exceeds ``max_clusters``.
@@ -57,6 +59,7 @@ class ClusterAssignment(nn.Module):
     clusters: Tensor
     held_out: Tensor
     members: Tensor
+    occupied: Tensor
 
     def __init__(self, num_entities: int, max_clusters: int, initial_clusters: int = 1, folds: int = 1) -> None:
         super().__init__()
@@ -78,6 +81,7 @@ class ClusterAssignment(nn.Module):
         self.register_buffer("held_out", self.clusters.repeat(folds if folds > 1 else 0, 1))
         self.left_out = LeftOut()
         self.register_buffer("members", torch.zeros(max_clusters, dtype=torch.int64), persistent=False)
+        self.register_buffer("occupied", torch.zeros(max_clusters, dtype=torch.bool), persistent=False)
         self._count_members()
 
     def forward(self, entities: Tensor) -> Tensor:
@@ -93,8 +97,8 @@ class ClusterAssignment(nn.Module):
 
     @property
     def num_clusters(self) -> int:
-        """Number of clusters that have at least one member."""
-        return int((self.members > 0).sum())
+        """Number of clusters that are assigned to anybody."""
+        return int(self.occupied.sum())
 
     def move(self, entities: Tensor, clusters: Tensor) -> None:
         """Put ``entities`` of shape ``(M,)`` into ``clusters``.
@@ -108,11 +112,6 @@ class ClusterAssignment(nn.Module):
             raise ValueError(f"cluster ids must lie in 0..{self.max_clusters - 1}")
         self._put(entities, clusters)
         self._count_members()
-        # int64 copies of a large assignment are made by blocks only.
-        empty = self.members == 0
-        for held_out in self.held_out:
-            for some, whole in zip(held_out.split(BLOCK), self.clusters.split(BLOCK)):
-                some.copy_(torch.where(empty[some.long()], whole, some))
 
     @contextmanager
     def provisionally(self, entities: Tensor, clusters: Tensor) -> Iterator[None]:
@@ -174,10 +173,16 @@ class ClusterAssignment(nn.Module):
         self._count_members()
 
     def _count_members(self) -> None:
+        self.members.copy_(self._count(self.clusters))
+        without = sum((self._count(held_out) for held_out in self.held_out), start=torch.zeros_like(self.members))
+        self.occupied.copy_(self.members + without > 0)
+
+    def _count(self, clusters: Tensor) -> Tensor:
         total = torch.zeros_like(self.members)
-        for block in self.clusters.split(BLOCK):
+        # int64 copies of a large assignment are made by blocks only.
+        for block in clusters.split(BLOCK):
             total += torch.bincount(block.long(), minlength=self.max_clusters)
-        self.members.copy_(total)
+        return total
 
 
 @contextmanager

@@ -67,13 +67,14 @@ class ClusteredEmbedding(nn.Module):
         self.num_embeddings = assignment.num_entities
         self.embedding_dim = embedding_dim
         self.gradient_averaging = gradient_averaging
-        self.weight = nn.Parameter(torch.zeros(assignment.max_clusters, embedding_dim))
+        device = assignment.clusters.device
+        self.weight = nn.Parameter(torch.zeros(assignment.max_clusters, embedding_dim, device=device))
         self.personal: nn.Parameter | None = None
         if personalisation:
-            rows = torch.zeros(assignment.num_entities, embedding_dim)
+            rows = torch.zeros(assignment.num_entities, embedding_dim, device=device)
             self.personal = nn.Parameter(rows, requires_grad=False)
         self._recorded: list[Lookup] | None = None
-        exists = (assignment.members > 0).unsqueeze(1)
+        exists = assignment.occupied.unsqueeze(1)
         with torch.no_grad():
             self.weight.normal_(mean, std).mul_(exists)
 
@@ -94,7 +95,8 @@ class ClusteredEmbedding(nn.Module):
         # Its backward pass is several times faster than that of an embedding.
         rows = self.weight.index_select(0, clusters.flatten()).view(*clusters.shape, self.embedding_dim)
         if self.gradient_averaging and rows.requires_grad:
-            averaged: Tensor = _ScaleGradient.apply(rows, 1.0 / self.assignment.members[clusters].unsqueeze(-1))
+            members = self.assignment.members[clusters].clamp(min=1).unsqueeze(-1)
+            averaged: Tensor = _ScaleGradient.apply(rows, 1.0 / members)
             return averaged
         return rows
 

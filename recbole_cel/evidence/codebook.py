@@ -21,7 +21,7 @@ class Codebook:
     Attributes:
         tables: the tables that share the level's assignment.
         assignment: that assignment.
-        alive: shape ``(K,)``, ids of the clusters with members.
+        alive: shape ``(K,)``, ids of the clusters that anybody has.
         rows: shape ``(K, D)``, their rows.
         column: shape ``(max_clusters,)``, position in ``alive`` of each cluster id.
         price: shape ``(K,)``, what an entity pays, in units of the loss, for being in each cluster.
@@ -31,7 +31,7 @@ class Codebook:
         self.tables = tables
         self.assignment = tables[0].assignment
         members = self.assignment.members
-        self.alive = (members > 0).nonzero().squeeze(1)
+        self.alive = self.assignment.occupied.nonzero().squeeze(1)
         self.rows = shared_rows(tables)[self.alive]
         self.column = torch.zeros_like(members)
         self.column[self.alive] = torch.arange(len(self.alive), device=members.device)
@@ -48,7 +48,7 @@ class Codebook:
         The new ones get ids that are free. Returned are the ids of parents and children; the tables and the
         assignment are left as they are.
         """
-        free = (self.assignment.members == 0).nonzero().squeeze(1)[: len(parents)]
+        free = (~self.assignment.occupied).nonzero().squeeze(1)[: len(parents)]
         of_parents = self.alive[parents]
         self.column[free] = torch.arange(len(self.alive), len(rows), device=free.device)
         self.alive = torch.cat([self.alive, free])

@@ -101,7 +101,7 @@ class Factorisation(nn.Module):
                     table.normal_(0.0, start)
                 if biases:
                     table[:, -1] = 0.0
-            tables[0].weight.mul_((tables[0].assignment.members > 0).unsqueeze(1))
+            tables[0].weight.mul_(tables[0].assignment.occupied.unsqueeze(1))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Ratings ``(B,)``."""

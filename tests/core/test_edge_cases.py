@@ -128,3 +128,20 @@ def test_without_any_interaction_nothing_moves(options):
     objective = ModuleObjective(problem.model, ["user", "item"], [nothing, nothing], torch.empty(0))
     clusters = ClusterOptimiser({"user": problem.tables}, objective, ClusterSettings(**options), steps_per_epoch=1)
     assert clusters.reassign("user").moved == 0
+
+
+def test_many_clusters_are_compared_in_portions(monkeypatch):
+    """Twenty thousand points and as many clusters would hold gigabytes at once."""
+    from recbole_cel.clustering.cross_fitted import growth, points
+
+    generator = torch.Generator().manual_seed(0)
+    targets, clusters = torch.randn(500, 4, generator=generator), torch.randn(64, 4, generator=generator)
+    present = torch.randint(64, (500,), generator=generator)
+    ahead, price = torch.rand(500, generator=generator), torch.rand(500, 64, generator=generator)
+    rest = targets - clusters[present]
+    once = growth.closest(targets, clusters), points.nearest(rest, clusters, present, ahead, price)
+    for module in (growth, points):
+        monkeypatch.setattr(module, "MAX_DISTANCES", 1000)
+    portions = growth.closest(targets, clusters), points.nearest(rest, clusters, present, ahead, price)
+    assert all(map(torch.equal, once, portions))
+    assert torch.equal(once[0], torch.cdist(targets, clusters).argmin(dim=1))

@@ -124,3 +124,8 @@ def test_no_tensor_of_the_size_of_a_full_table_is_made():
         table = ClusteredEmbedding(ClusterAssignment(users, 16), 8)
         table(torch.arange(1000)).sum().backward()
     assert largest.numbers == 8000  # the lookup itself
+
+
+def test_a_table_is_made_where_its_assignment_is():
+    table = ClusteredEmbedding(ClusterAssignment(10, 4).to("meta"), 3, personalisation=True)
+    assert table.weight.is_meta and table.personal.is_meta

@@ -27,7 +27,7 @@ def scatter(problem, seed):
     generator = torch.Generator().manual_seed(seed)
     for assignment in [*(tables[0].assignment for tables in problem.levels), problem.model.item.assignment]:
         shape = (assignment.num_entities, assignment.num_folds + 1)
-        views = torch.randint(0, int((assignment.members > 0).sum()), shape, generator=generator)
+        views = torch.randint(0, int(assignment.occupied.sum()), shape, generator=generator)
         assignment.move(torch.arange(assignment.num_entities), views)
 
 
@@ -93,11 +93,17 @@ def test_without_folds_nothing_is_stored_or_looked_up_otherwise():
         assert torch.equal(assignment(torch.arange(10)), torch.arange(10) % 5)
 
 
-def test_clusters_that_lose_all_members_lose_what_was_assigned_without_folds():
-    assignment = ClusterAssignment(4, 3, 1, folds=2)
-    assignment.move(torch.arange(4), torch.tensor([[1, 1, 1], [1, 2, 2], [2, 1, 2], [0, 0, 0]]))
+def test_a_cluster_is_free_only_when_nobody_has_it_without_any_fold_either():
+    """Otherwise an interaction could look up what was chosen with it."""
+    assignment = ClusterAssignment(4, 3, 3, folds=2)
+    everyone = torch.arange(4)
+    assignment.move(everyone, torch.tensor([[1, 1, 1], [1, 2, 2], [2, 1, 2], [0, 0, 0]]))
     assignment.move(torch.tensor([0]), torch.tensor([[1, 1, 0]]))
-    assert assignment.views(torch.arange(4)).tolist() == [[0, 0, 0], [2, 2, 2], [2, 2, 2], [0, 0, 0]]
+    assert assignment.views(everyone).tolist() == [[1, 1, 0], [1, 2, 2], [2, 1, 2], [0, 0, 0]]
+    assert assignment.members.tolist() == [2, 0, 2]
+    assert assignment.occupied.tolist() == [True] * 3 and assignment.num_clusters == 3
+    assignment.move(everyone[:3], torch.tensor([[0, 0, 0], [2, 2, 2], [2, 2, 2]]))
+    assert assignment.occupied.tolist() == [True, False, True]
 
 
 def num_clusters(problem):

@@ -138,7 +138,7 @@ def test_children_carry_on_with_what_the_optimiser_knows_of_their_parent():
     )
     clusters.split("user")
     moments = adam.state[made.tables[0].weight]["exp_avg_sq"]
-    assert (moments[made.assignment.members > 0].abs().sum(1) > 0).all()
+    assert (moments[made.assignment.occupied].abs().sum(1) > 0).all()
     assert len(moments.unique(dim=0)) == 2
 
 

@@ -205,7 +205,7 @@ def test_rows_move_as_far_as_the_labels_ask_for_and_keep_the_state_of_their_pare
     assert after < before - 0.15
     first = case.model.rows[0].levels[0]
     moments = adam.state[first.weight]["exp_avg"]
-    alive = (first.assignment.members > 0).nonzero().squeeze(1)
+    alive = first.assignment.occupied.nonzero().squeeze(1)
     assert len(alive) == 2 and torch.equal(moments[alive[0]], moments[alive[1]])
 
 

@@ -104,7 +104,7 @@ def test_hierarchy_pulls_shared_rows_together():
         settings = ClusterSettings(super_clusters=1, super_cluster_weight=weight, reassign_gain=0.0)
         model = model_of(ratings, start=0.5)
         fit(model, ratings, Recipe(6, 500, 0.02, clusters=settings), 0)
-        rows = levels_of(model.items)[0].weight[levels_of(model.items)[0].assignment.members > 0]
+        rows = levels_of(model.items)[0].weight[levels_of(model.items)[0].assignment.occupied]
         spread[weight] = rows.var(dim=0).sum().item()
     assert spread[1e4] < 0.1 * spread[0.0]
 

@@ -88,7 +88,7 @@ def reference_reassign_cross_fitted(
     idle = (assignments[0].num_entities, folds + 1)
     views[idle] = View(0, mean, whitening.whiten(mean))
 
-    alive = [[k for k in range(a.max_clusters) if a.members[k] > 0] for a in assignments]
+    alive = [[k for k in range(a.max_clusters) if a.occupied[k]] for a in assignments]
     points = [
         [whitening.whiten(shared_rows(tables)[k].double()) for k in ids] for tables, ids in zip(levels, alive)
     ]

@@ -54,7 +54,7 @@ def reference_split(
         }[criterion]
         proposals.append((-score, cluster, movers))
 
-    free = [k for k in range(assignment.max_clusters) if assignment.members[k] == 0]
+    free = [k for k in range(assignment.max_clusters) if not assignment.occupied[k]]
     proposals.sort(key=lambda proposal: proposal[:2])
     for (_, parent, movers), child in zip(proposals[: max_splits or None], free):
         assignment.move(torch.tensor(movers), torch.full((len(movers),), child))
@@ -79,7 +79,7 @@ def reference_reassign(
     the share s of all entities costs ``-prior * log(s)``. Levels are reassigned one after the other.
     """
     assignment = tables[0].assignment
-    alive = [k for k in range(assignment.max_clusters) if assignment.members[k] > 0]
+    alive = [k for k in range(assignment.max_clusters) if assignment.occupied[k]]
     size = assignment.num_entities + len(alive)
     price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
     targets = assignment.clusters.long()

@@ -67,7 +67,7 @@ class Expansion:
     @cached_property
     def _bends(self) -> Tensor:
         """Second derivative of each loss by its output, a mean as far as the rows reach."""
-        rows = [shared_rows(level)[level[0].assignment.members > 0] for level in self._levels]
+        rows = [shared_rows(level)[level[0].assignment.occupied] for level in self._levels]
         centre_row = torch.stack([of_level.mean(dim=0) for of_level in rows]).sum(dim=0)
         bends = []
         for output, target, derivative, row in zip(self._outputs, self._targets, self._jacobian, self._trained):

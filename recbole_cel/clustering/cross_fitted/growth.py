@@ -16,7 +16,7 @@ from torch import Tensor
 from ..gpca import fit_cuts
 from ..settings import ClusterSettings
 from .gains import SplitGains
-from .points import Cells, Points
+from .points import MAX_DISTANCES, Cells, Points
 
 # Rounds of going to the nearest row and moving the rows, when a level is grown.
 ROUNDS = 3
@@ -146,4 +146,6 @@ def centroids(members: Members, points: Tensor, choice: Tensor) -> Tensor:
 
 def closest(targets: Tensor, points: Tensor) -> Tensor:
     """Which of ``points`` ``(K, D)`` is nearest to each of ``targets`` ``(V, D)``, shape ``(V,)``."""
-    return torch.addmm(points.square().sum(dim=1) / 2, targets, points.T, alpha=-1).argmin(dim=1)
+    own = points.square().sum(dim=1) / 2
+    blocks = targets.split(max(1, MAX_DISTANCES // len(points)))
+    return torch.cat([torch.addmm(own, block, points.T, alpha=-1).argmin(dim=1) for block in blocks])

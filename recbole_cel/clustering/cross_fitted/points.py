@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ...evidence.out_of_fold import Views
 
+# Distances between points and clusters that are held at once.
+MAX_DISTANCES = 1 << 24
+
 
 class Points(NamedTuple):
     """Where views ought to be. All those of which nothing is known share one point, the last.
@@ -100,11 +103,15 @@ def nearest(
         ahead: shape ``(V,)`` or None, by how much half the squared distance has to be less than with that.
         price: shape ``(V, K)`` or None, what is added to half the squared distances.
     """
-    # Up to a constant of each view, half of |rest + points[present] - points[k]| ** 2.
-    between = points.square().sum(dim=1) / 2 - points @ points.T
-    distances = torch.addmm(between.index_select(0, present), rest, points.T, alpha=-1)
-    if price is not None:
-        distances += price
-    if ahead is not None:
-        distances.scatter_add_(1, present.unsqueeze(1), -ahead.unsqueeze(1))
-    return distances.argmin(dim=1)
+    own = points.square().sum(dim=1) / 2
+    found = []
+    for some in torch.arange(len(rest), device=rest.device).split(max(1, MAX_DISTANCES // len(points))):
+        here = present[some]
+        # Up to a constant of each view, half of |rest + points[present] - points[k]| ** 2.
+        distances = torch.addmm(own, rest[some] + points.index_select(0, here), points.T, alpha=-1)
+        if price is not None:
+            distances += price[some]
+        if ahead is not None:
+            distances.scatter_add_(1, here.unsqueeze(1), -ahead[some].unsqueeze(1))
+        found.append(distances.argmin(dim=1))
+    return torch.cat(found) if found else present

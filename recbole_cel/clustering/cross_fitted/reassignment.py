@@ -103,7 +103,7 @@ def reassign_cross_fitted(
             before += float(views.training_losses().double().sum())
             after += float(views.losses(views.outputs + changes).double().sum())
         for level, choice, parts in zip(grown, choices, targets):
-            parts.append(level.alive[choice])
+            parts.append(level.alive.to(level.assignment.clusters.dtype)[choice])
     changed = torch.zeros_like(entities, dtype=torch.bool)
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
     everyone = torch.cat([entities, idle.nonzero().squeeze(1)])

@@ -115,8 +115,8 @@ def _split_level(
         Ids of parents and children, and who moved, bool of shape ``(N,)``.
     """
     assignment = tables[0].assignment
-    parents = (assignment.members > 0).nonzero().squeeze(1)
-    children = (assignment.members == 0).nonzero().squeeze(1)[: len(parents)]
+    parents = assignment.occupied.nonzero().squeeze(1)
+    children = (~assignment.occupied).nonzero().squeeze(1)[: len(parents)]
     # Entities of which nothing is known are on neither side; they stay with the larger part.
     if 2 * int(positive[:, -1].sum()) > len(positive):
         positive, step = ~positive, -step

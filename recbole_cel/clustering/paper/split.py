@@ -170,7 +170,7 @@ def apply_split(
     }[criterion]
     # Every entity counted has an interaction, so both sides have members exactly if both have interactions.
     splittable = ((far > 0) & (far < interactions)).nonzero().squeeze(1)
-    free = (assignment.members == 0).nonzero().squeeze(1)
+    free = (~assignment.occupied).nonzero().squeeze(1)
     number = min(len(splittable), len(free), max_splits or num_clusters)
     parents = splittable[scores[splittable].argsort(descending=True, stable=True)[:number]]
     children = free[:number]
