@@ -26,9 +26,15 @@ def main() -> int:
     # RecBole and its ray speak of their own use of deprecated functions, some of it once an epoch.
     warnings.filterwarnings("ignore", module=r"(recbole|ray)\..*")
     from .options import SettingError
-    from .quick_start import run
-    from .runs.checkpoint import CheckpointError
 
+    try:
+        from .quick_start import run
+        from .runs.checkpoint import CheckpointError
+    except ModuleNotFoundError as error:
+        if error.name != "recbole":
+            raise
+        print(error, file=sys.stderr)
+        return 2
     try:
         run(
             args.model,
