@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--world_size", type=int, default=-1, help="total number of processes")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this group's first process")
     args, _ = parser.parse_known_args()
-    # RecBole and its ray speak of their own use of deprecated functions, some of it once an epoch.
+    # RecBole and ray speak of their own use of deprecated functions, some of it once an epoch.
     warnings.filterwarnings("ignore", module=r"(recbole|ray)\..*")
     from .options import SettingError
 
