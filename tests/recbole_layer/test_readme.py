@@ -22,6 +22,8 @@ def test_the_readme_gives_the_defaults_of_rating_models():
 
 
 def test_ci_calls_the_commands_of_the_readme():
-    setup = "python -m pip install -c constraints.txt -e '.[test]' && python -m pip install --no-deps recbole==1.2.1"
+    setup = (
+        "python -m pip install -c constraints.txt -e '.[test]' && python -m pip install --no-deps recbole==1.2.1"
+    )
     for file in (ROOT / "README.md", ROOT / ".ci" / "run"):
         assert {setup, "python -m pytest"} <= set(file.read_text().splitlines())
