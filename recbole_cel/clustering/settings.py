@@ -37,7 +37,7 @@ class ClusterSettings:
     split_interval: float = option(
         0.5,
         "epochs between two split events; fractions are allowed; with cross-fitting, an event grows whole levels, "
-        "first one, then ever one more than there are, and reassigns all entities",
+        "a quarter of them first and a quarter more each time, and reassigns all entities",
         "a number > 0",
         lambda v: is_number(v, 0, open=True),
     )
@@ -67,7 +67,8 @@ class ClusterSettings:
         "with cross-fitting, a cluster is split only if the summed loss of its interactions would fall by more "
         "than this, judged by interactions that did not choose the sides (of as many entities as fit into memory "
         "at once); growth rests after two events in a row in which hardly any paid, and is tried again ever more "
-        "rarely; 0 splits whatever can be split, as without cross-fitting",
+        "rarely; clusters that then gain nothing over their nearest neighbours are merged with them; 0 splits "
+        "whatever can be split, as without cross-fitting",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .full import check_ids
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 
 
 def smallest_integer_type(num_values: int) -> torch.dtype:

@@ -136,7 +136,8 @@ def test_levels_divide_the_rows_of_a_field(options):
         size = trainer.sizes()[0]
         sizes[levels], full[levels] = size.parameters, size.full_parameters
         assert size.clusters == 8
-        assert size.assignment_bytes == levels * 61 * (1 + 4)  # and without each fold
+        assert size.storage.codes == levels * 61
+        assert size.storage.training_codes == 4 * levels * 61 + 8 * 9  # without each fold; members and occupied
     assert sizes[1] == sizes[3] == 8 * 11
     assert full[1] == full[3] == 61 * 11
     levels = model.token_embedding_table.own["user_id"].levels
@@ -154,8 +155,8 @@ def test_training_looks_up_what_was_assigned_without_the_interaction(options):
     config, model, _, train_data, _ = build("FM_CEL", options, cel_folds=2)
     trainer = get_trainer(model.type, "FM_CEL")(config, model)
     trainer.fit(train_data, saved=False)
-    assert trainer.sizes()[0].assignment_bytes == 3 * 61
-    objective = trainer.cluster_optimiser.objective
+    assert trainer.sizes()[0].storage.codes == 61
+    objective = trainer.strategy_hook.objective
     batch = next(iter(train_data))
     with torch.no_grad():
         model.eval()
@@ -176,7 +177,7 @@ def test_the_cluster_optimisation_sees_logits_of_probabilities(options):
     assert isinstance(model.loss, torch.nn.BCELoss)
     trainer = get_trainer(model.type, "DCNV2_CEL")(config, model)
     trainer.fit(train_data, saved=False)
-    objective = trainer.cluster_optimiser.objective
+    objective = trainer.strategy_hook.objective
     users, items = objective.entities("user_id"), objective.entities("item_id")
     batch = next(iter(train_data))
     model.eval()
@@ -240,7 +241,7 @@ def test_negative_sampling_redraws_for_each_event(options):
     config, model, _, train_data, valid_data = build("FM_CEL", options, **extra)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.attach(train_data)
-    objective = trainer.cluster_optimiser.objective
+    objective = trainer.strategy_hook.objective
     assert objective.refresh() and objective.refresh()
     first = objective.entities("item_id").clone()
     positives = len(train_data._dataset)

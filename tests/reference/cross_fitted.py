@@ -115,7 +115,7 @@ def reference_reassign_cross_fitted(
 
     def merge(level: int) -> None:
         here = {view: choice[view, level] for view in views}
-        merged, kept, chosen = reference_merge(views, points[level], here, folds)
+        merged, kept, chosen = reference_merge(views, points[level], here, folds, settings.split_gain)
         put(level, merged, chosen)
         alive[level] = [alive[level][k] for k in kept]
         price[level] = [price[level][k] for k in kept]

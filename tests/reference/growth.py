@@ -82,8 +82,9 @@ def reference_merge(
     points: list[Tensor],
     choice: dict[tuple[int, int], int],
     folds: int,
+    least: float,
 ) -> tuple[list[Tensor], list[int], dict[tuple[int, int], int]]:
-    """Merge pairs of clusters, nearest neighbours of each other, until each gains by being two.
+    """Merge pairs of clusters, nearest neighbours of each other, that lose more than ``least`` by being two.
 
     Returns:
         The points of those that are left; which they are; the choice of each view.
@@ -103,7 +104,7 @@ def reference_merge(
         for first, second in pairs:
             far = {view for view in choice if choice[view] == second}
             here = far | {view for view in choice if choice[view] == first}
-            if wanted.gain(here, far) > 0:
+            if wanted.gain(here, far) >= -least:
                 continue
             merged = True
             kept.remove(second)

@@ -117,7 +117,9 @@ class Choosing:
 
     def _merge(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
         before = self.points[number][choices[number]]
-        points, choice, gone = merge(views, cells, rest, self.points[number], choices[number])
+        points, choice, gone = merge(
+            views, cells, rest, self.points[number], choices[number], self._settings.split_gain
+        )
         if not bool(gone.any()):
             return
         rest.add_(before - points[choice])

@@ -17,9 +17,11 @@ MAX_DISTANCES = 1 << 22
 
 
 def merge(
-    views: Points, cells: Cells, rest: Tensor, points: Tensor, choice: Tensor
+    views: Points, cells: Cells, rest: Tensor, points: Tensor, choice: Tensor, least: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Merge pairs of clusters of a level, nearest neighbours of each other, until each gains by being two.
+    """Merge pairs of clusters of a level, nearest neighbours of each other, that lose by being two.
+
+    It takes a loss, and not just no gain: nothing can be said of clusters that the model makes no use of yet.
 
     Args:
         views: of some entities.
@@ -27,6 +29,7 @@ def merge(
         rest: shape ``(P, D)``, how far views are from where they ought to be.
         points: shape ``(K, D)``, of the level's clusters.
         choice: shape ``(P,)``, cluster of each of their points.
+        least: by how much the summed loss has to be less with one cluster than with two.
 
     Returns:
         The points of the clusters, the mean of what is wanted of it where others came to one; the choice of each
@@ -42,7 +45,7 @@ def merge(
         into = torch.arange(len(points), device=points.device)
         into[second] = first
         together = into[choice]
-        poor = gains.of(together, together != choice, len(points))[first] <= 0
+        poor = gains.of(together, together != choice, len(points))[first] < -least
         if not bool(poor.any()):
             return points, choice, gone
         into[second[~poor]] = second[~poor]

@@ -32,6 +32,9 @@ MAX_INTERACTIONS = 1 << 13
 MAX_CHUNK = 1 << 16
 MAX_NUMBERS = 1 << 22
 MAX_HELD = 1 << 24
+# What an interaction is trained with is chosen without it, so its loss may rise a little. If losses rise by more
+# than this share, a quadratic function is no picture of them, as in a network that has hardly been trained.
+MAX_RISE = 0.03
 
 
 def reassign_cross_fitted(
@@ -49,6 +52,8 @@ def reassign_cross_fitted(
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
     """Choose the cluster of every view of every entity, and grow some levels.
+
+    Nothing is changed if the summed loss would rise by more than a few per cent.
 
     Args:
         objective: the training loss.
@@ -104,6 +109,8 @@ def reassign_cross_fitted(
             after += float(views.losses(views.outputs + changes).double().sum())
         for level, choice, parts in zip(grown, choices, targets):
             parts.append(level.alive.to(level.assignment.clusters.dtype)[choice])
+    if after > (1 + MAX_RISE) * before:
+        return Change(0, before, before)
     changed = torch.zeros_like(entities, dtype=torch.bool)
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
     everyone = torch.cat([entities, idle.nonzero().squeeze(1)])
