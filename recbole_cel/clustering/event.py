@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
-"""Opened with what is being done and how many interactions it has; gives a function that is told of each few."""
+"""Opened with what is being done and how many interactions it has; gives a function to call with each few."""
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Task:
         rests: whether its growth had come to an end.
         keep: shape ``(N,)``, bool, entities that stay in their clusters; None is nobody.
         generator: of chance.
-        advance: told the number of interactions done, for a progress bar.
+        advance: called with the number of interactions done, for a progress bar.
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""What the interactions say of the rows that entities have, and ought to have. Plain PyTorch."""
+"""What the interactions say of the rows that entities have, and should have. Plain PyTorch."""
 
 from .objective import (
     ModuleObjective,

@@ -111,7 +111,7 @@ class Views:
         return of_interactions + 6 * self.at.numel()
 
     def expected(self) -> Tensor:
-        """Where the views ought to be by their interactions and by the prior, shape ``(E, F + 1, D)``.
+        """The targets of the views, by their interactions and by the prior, shape ``(E, F + 1, D)``.
 
         The least loss, to second order about where they are, plus the prior's: found by conjugate gradients, which
         need products with the curvature only. The mean curvature, which is one, guides them.

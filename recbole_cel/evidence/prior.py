@@ -1,6 +1,6 @@
-"""Where the row of an entity ought to be, by what its interactions say and by what the rows of others are like.
+"""Where the row of an entity should be, by its interactions and by what the rows of others are like.
 
-Empirical Bayes: the rows that entities ought to have are taken to be normally distributed, around a mean and
+Empirical Bayes: the rows that entities should have are taken to be normally distributed, around a mean and
 with a covariance that are estimated from all entities. That is done by expectation maximisation (Dempster et al.
 1977), accelerated (SQUAREM, Varadhan and Roland 2008), for in directions of which entities say little it takes
 hundreds of steps. An entity's loss, to second order in its row, is the logarithm of a normal likelihood; so its
@@ -38,7 +38,7 @@ MIN_ENTITIES = 256
 
 
 class Prior(NamedTuple):
-    """How the rows that entities ought to have are distributed, times the dispersion of the loss.
+    """How the rows that entities should have are distributed, times the dispersion of the loss.
 
     Attributes:
         mean: shape ``(D,)``.

@@ -77,7 +77,7 @@ def fit(
         ratings: the training ratings.
         recipe: how.
         seed: of the order of the ratings and of the cluster optimisation.
-        after_epoch: told the number of epochs done and the seconds that they took; stops the training by
+        after_epoch: called with the number of epochs done and the seconds that they took; stops the training by
             returning true.
 
     Returns:

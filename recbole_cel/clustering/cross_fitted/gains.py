@@ -11,7 +11,7 @@ from .points import Cells, Points
 class SplitGains:
     """By how much the summed loss would fall if clusters of a level were split.
 
-    The rows of the sides, and the one row that they would share, are told without the fold that judges, and so is
+    The rows of the sides, and the one row that they would share, come from all but the fold that judges, and so is
     the side of each view that this fold is trained with.
 
     Args:
@@ -25,7 +25,7 @@ class SplitGains:
         self._folds = int(cells.fold.max()) + 1
         weight = views.evidence.to(targets.dtype).unsqueeze(1)
         values = torch.cat([weight * targets, weight], dim=1)
-        self._told, self._told_with, self._told_without = (
+        self._sums, self._with, self._without = (
             values[points] for points in (cells.whole, cells.with_all, cells.without)
         )
         # The loss of a cell is quadratic in the row that the level gives, times the cell's size; up to a constant.
@@ -44,19 +44,19 @@ class SplitGains:
         cells, sides = self._cells, 2 * clusters
         side = 2 * choice + beyond
         # Sums over all views with all, where those of the entities in the fold make way for those without it.
-        sums = self._told.new_zeros(sides, self._told.shape[1]).index_add_(0, side[cells.whole], self._told)
+        sums = self._sums.new_zeros(sides, self._sums.shape[1]).index_add_(0, side[cells.whole], self._sums)
         sums = sums.repeat(self._folds, 1)
         judged = cells.fold * sides + side[cells.without]
-        sums.index_add_(0, cells.fold * sides + side[cells.with_all], self._told_with, alpha=-1)
-        sums.index_add_(0, judged, self._told_without)
-        told = sums.view(self._folds, clusters, 2, -1)
-        losses = self._losses.new_zeros(sums.shape).index_add_(0, judged, self._losses).view_as(told)
-        together = _loss(losses.sum(dim=2), _rows(told.sum(dim=2)))
-        return (together - _loss(losses, _rows(told)).sum(dim=2)).sum(dim=0)
+        sums.index_add_(0, cells.fold * sides + side[cells.with_all], self._with, alpha=-1)
+        sums.index_add_(0, judged, self._without)
+        sums_of_sides = sums.view(self._folds, clusters, 2, -1)
+        losses = self._losses.new_zeros(sums.shape).index_add_(0, judged, self._losses).view_as(sums_of_sides)
+        together = _loss(losses.sum(dim=2), _rows(sums_of_sides.sum(dim=2)))
+        return (together - _loss(losses, _rows(sums_of_sides)).sum(dim=2)).sum(dim=0)
 
 
-def _rows(told: Tensor) -> Tensor:
-    return told[..., :-1] / told[..., -1:].clamp(min=1e-6)
+def _rows(sums_of_sides: Tensor) -> Tensor:
+    return sums_of_sides[..., :-1] / sums_of_sides[..., -1:].clamp(min=1e-6)
 
 
 def _loss(losses: Tensor, rows: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def grow(
     Args:
         views: of some entities.
         cells: of the same entities.
-        rest: shape ``(P, D)``, how far views are from where they ought to be.
+        rest: shape ``(P, D)``, how far views are from their targets.
         points: shape ``(K, D)``, of the level's clusters.
         choice: shape ``(P,)``, cluster of each of their points.
         max_clusters: the largest number of clusters.
@@ -97,7 +97,7 @@ class Members(NamedTuple):
 
     Attributes:
         evidence: shape ``(E,)``, their interactions.
-        target: shape ``(E, D)``, what the level ought to add to them.
+        target: shape ``(E, D)``, what the level should add to them.
         place: shape ``(E,)``, their points.
     """
 
@@ -137,7 +137,7 @@ def scores(cells: Cells, members: Members, choice: Tensor, clusters: int, criter
 
 
 def centroids(members: Members, points: Tensor, choice: Tensor) -> Tensor:
-    """Means of where members of each cluster ought to be, by interactions; ``points`` where there are none."""
+    """Means of the targets of the members of each cluster, by interactions; ``points`` where there are none."""
     group, weight = choice[members.place], members.evidence.to(points.dtype).unsqueeze(1)
     total = torch.zeros_like(points).index_add_(0, group, weight * members.target)
     number = torch.zeros_like(points[:, :1]).index_add_(0, group, weight)

@@ -26,7 +26,7 @@ def merge(
     Args:
         views: of some entities.
         cells: of the same entities.
-        rest: shape ``(P, D)``, how far views are from where they ought to be.
+        rest: shape ``(P, D)``, how far views are from their targets.
         points: shape ``(K, D)``, of the level's clusters.
         choice: shape ``(P,)``, cluster of each of their points.
         least: by how much the summed loss has to be less with one cluster than with two.

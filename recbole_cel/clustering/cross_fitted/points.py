@@ -1,4 +1,4 @@
-"""The views of many entities side by side: what is known of each, and where it ought to be."""
+"""The views of many entities side by side: what is known of each, and its target."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_DISTANCES = 1 << 24
 
 
 class Points(NamedTuple):
-    """Where views ought to be. All those of which nothing is known share one point, the last.
+    """The targets of views. All those of which nothing is known share one point, the last.
 
     Attributes:
-        target: shape ``(P, D)``, where each point ought to be.
+        target: shape ``(P, D)``, the target of each point.
         evidence: shape ``(P,)``, its number of interactions.
         place: shape ``(E, F + 1)``, point of each view of each entity.
     """
@@ -34,7 +34,7 @@ class Points(NamedTuple):
         Args:
             held: the views, by chunk.
             known: shape ``(E, F + 1)``, bool, views of which something is known.
-            unknown: shape ``(D,)``, where the others ought to be.
+            unknown: shape ``(D,)``, the target of the others.
         """
         target = torch.cat([views.expected() for views in held])[known]
         evidence = torch.cat([views.evidence for views in held])
@@ -97,7 +97,7 @@ def nearest(
     """Which of ``points`` ``(K, D)`` serves each view best in the place of its present one, shape ``(V,)``.
 
     Args:
-        rest: shape ``(V, D)``, how far each view is from where it ought to be.
+        rest: shape ``(V, D)``, how far each view is from its target.
         points: see there.
         present: shape ``(V,)``, the present choice.
         ahead: shape ``(V,)`` or None, by how much half the squared distance has to be less than with that.

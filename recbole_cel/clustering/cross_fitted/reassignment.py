@@ -66,7 +66,7 @@ def reassign_cross_fitted(
         merging: merge clusters that do not pay before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: a probe of all interactions, if there is one already.
-        advance: told the number of interactions done, for a progress bar.
+        advance: called with the number of interactions done, for a progress bar.
 
     Raises:
         ValueError: if a gradient is not finite, as when training diverges.

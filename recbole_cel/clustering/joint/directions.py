@@ -7,8 +7,8 @@ output by both rows. So its directions of descent are the leading singular pairs
 Entries are divided by the square roots of both entities' interactions, so that active entities do not hide the
 others (as in regularised spectral clustering; Qin and Rohe, 2013).
 
-Whether a direction is more than noise is told by interactions that had no say in it: with each fold of them left
-out, the residuals of the fold should have the sign of the product of both entities' coordinates.
+Whether a direction is more than noise is decided by interactions that had no say in it: with each fold of them
+left out, the residuals of the fold should have the sign of the product of both entities' coordinates.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def find_directions(
         sizes: number of entities of both.
         folds: shape ``(n,)``.
         num_folds: number of folds F.
-        residuals_without: residuals of all interactions, told by those outside of a fold, or by all for None.
+        residuals_without: residuals of all interactions, by biases of those outside of a fold, or of all for None.
         seed: of the blocks that the power iterations start with.
     """
     matrix = SparseMatrix(left, right, sizes)
@@ -129,13 +129,13 @@ def _find(
 
 
 def _pairs(
-    matrix: SparseMatrix, left: Tensor, right: Tensor, pull: Tensor, told: Tensor, seed: int, most: int
+    matrix: SparseMatrix, left: Tensor, right: Tensor, pull: Tensor, weight: Tensor, seed: int, most: int
 ) -> SingularPairs:
-    """The first ``most`` singular pairs of residuals ``pull`` ``(n,)``, for entities as active as in ``told``."""
-    number = float(told.sum())
+    """The first ``most`` singular pairs of residuals ``pull`` ``(n,)``; ``weight`` says what counts."""
+    number = float(weight.sum())
     scale = [
         # The mean is added: else the first directions would be those of a few entities of few interactions.
-        (torch.bincount(ids, told.to(pull.dtype), size) + number / size).rsqrt()
+        (torch.bincount(ids, weight.to(pull.dtype), size) + number / size).rsqrt()
         for ids, size in zip((left, right), matrix.size)
     ]
     values = pull * scale[0][left] * scale[1][right]

@@ -49,7 +49,7 @@ class PairSplit(NamedTuple):
     seconds: float
 
     def event(self, step: int, entities: int) -> ClusterEvent:
-        """What is to be told of it; both fields have so many ``entities``."""
+        """The event; both fields have so many ``entities``."""
         return ClusterEvent(
             *("joint split", " x ".join(self.fields), 0, step, *self.clusters, self.done.moved, entities),
             *(math.nan, math.nan, self.seconds, self.done.kept, self.agreement),
@@ -88,7 +88,7 @@ class PairSplitter:
     def split_all(self, advance: Callable[[int], object] = lambda interactions: None) -> list[PairSplit]:
         """Split all pairs of fields, the pair with the strongest direction first.
 
-        ``advance`` is told the number of interactions looked at, for a progress bar.
+        ``advance`` is called with the number of interactions looked at, for a progress bar.
         """
         self._advance = advance
         found, seconds = dict[tuple[str, str], Directions](), dict[tuple[str, str], float]()
@@ -118,10 +118,10 @@ class PairSplitter:
 
     def _residuals(self, fold: int | None) -> Residuals:
         outputs = self._outputs(fold)
-        told = torch.ones_like(outputs) if fold is None else (self._folds != fold).to(outputs.dtype)
+        weight = torch.ones_like(outputs) if fold is None else (self._folds != fold).to(outputs.dtype)
         fields = [(ids, self._fields[name][0][0].num_embeddings) for name, ids in self._ids.items()]
         self._advance(len(self._folds))
-        return residuals(self._objective, outputs, self._numbers, fields, told)
+        return residuals(self._objective, outputs, self._numbers, fields, weight)
 
     def _outputs(self, fold: int | None) -> Tensor:
         if not self._views_differ():

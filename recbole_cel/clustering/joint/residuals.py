@@ -43,7 +43,7 @@ def residuals(
     outputs: Tensor,
     interactions: Tensor,
     fields: Sequence[tuple[Tensor, int]],
-    told: Tensor,
+    weight: Tensor,
 ) -> Residuals:
     """Residuals of all interactions beyond biases that some of them tell.
 
@@ -55,26 +55,26 @@ def residuals(
         outputs: shape ``(n,)``, what the model says now.
         interactions: shape ``(n,)``, their numbers.
         fields: entity ids ``(n,)`` of each field, and the field's number of entities.
-        told: shape ``(n,)``, weight of each interaction in the biases; zero for those that shall have no say.
+        weight: shape ``(n,)``, weight of each interaction in the biases; zero for those that shall have no say.
     """
     targets, weights = objective.targets(interactions), objective.weights(interactions)
     found = _derivatives(objective, outputs, targets, weights)
-    outputs = outputs + (told * found.pull).sum() / (told * found.curvature).sum().clamp(min=MIN_CURVATURE)
+    outputs = outputs + (weight * found.pull).sum() / (weight * found.curvature).sum().clamp(min=MIN_CURVATURE)
     biases = [outputs.new_zeros(number) for _, number in fields]
     strengths: list[Tensor] = []
     for step in range(ROUNDS):
         explained = unexplained = 0.0
         for place, (ids, number) in enumerate(fields):
             found = _derivatives(objective, outputs, targets, weights)
-            pull = torch.bincount(ids, told * found.pull, number)
-            curvature = torch.bincount(ids, told * found.curvature, number)
+            pull = torch.bincount(ids, weight * found.pull, number)
+            curvature = torch.bincount(ids, weight * found.curvature, number)
             if not step:
-                strengths.append(_shrinkage(pull, curvature, told, found))
+                strengths.append(_shrinkage(pull, curvature, weight, found))
             change = (pull - strengths[place] * biases[place]) / (curvature + strengths[place])
             biases[place] += change
             outputs = outputs + change[ids]
             explained += float(((curvature + strengths[place]) * change.square()).sum())
-            unexplained += float(_dispersion(told, found) * told.sum())
+            unexplained += float(_dispersion(weight, found) * weight.sum())
         if explained <= SETTLED * unexplained:
             break
     return _derivatives(objective, outputs, targets, weights)
@@ -90,15 +90,15 @@ def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights
     return Residuals(pull.mul_(-weights), curvature.mul_(weights))
 
 
-def _shrinkage(pull: Tensor, curvature: Tensor, told: Tensor, found: Residuals) -> Tensor:
+def _shrinkage(pull: Tensor, curvature: Tensor, weight: Tensor, found: Residuals) -> Tensor:
     """What is added to the curvature of each entity's loss: dispersion over variance of the biases, ``()``."""
-    dispersion = _dispersion(told, found)
+    dispersion = _dispersion(weight, found)
     squares = curvature.square().sum().clamp(min=torch.finfo(curvature.dtype).tiny)
     variance = (pull.square() - dispersion * curvature).sum() / squares
     return dispersion / variance.clamp(min=MIN_VARIANCE)
 
 
-def _dispersion(told: Tensor, found: Residuals) -> Tensor:
-    """Squared derivatives over curvatures of what is told; one where labels are as noisy as outputs say."""
-    total = (told * found.curvature).sum()
-    return (told * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
+def _dispersion(weight: Tensor, found: Residuals) -> Tensor:
+    """Squared derivatives over curvatures of what counts; one where labels are as noisy as outputs say."""
+    total = (weight * found.curvature).sum()
+    return (weight * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)

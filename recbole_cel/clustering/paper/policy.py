@@ -16,7 +16,7 @@ LINEARITY_SAMPLE = 256
 class PaperPolicy(Policy):
     """The policy of Chen et al. (WWW 2023): all interactions decide, and an event splits or reassigns.
 
-    A level grows while it has unused clusters and members to be told apart; where none of its clusters is split,
+    A level grows while it has unused clusters and members that differ; where none of its clusters is split,
     the next level is, too.
     """
 

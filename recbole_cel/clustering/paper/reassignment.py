@@ -54,7 +54,7 @@ def reassign(
         prior: weight of the prior: a cluster with the share s of all entities costs ``-prior * log(s)`` more, so
             that an entity needs evidence to enter a rare cluster.
         keep: shape ``(N,)``, bool, entities that stay where they are; by default none.
-        advance: told the number of interactions done, for a progress bar.
+        advance: called with the number of interactions done, for a progress bar.
     """
     at = [Codebook(tables, prior) for tables in levels]
     targets: list[list[Tensor]] = [[] for _ in at]

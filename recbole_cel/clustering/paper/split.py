@@ -65,7 +65,7 @@ def propose_split(
         threshold: see :func:`~.gpca.fit_cuts`.
         generator: draws the sample in clusters of more than ``max_members`` members.
         max_members: members whose gradients are held at once; the default holds 2 million numbers.
-        advance: told the number of interactions done, for a progress bar.
+        advance: called with the number of interactions done, for a progress bar.
     """
     assignment = tables[0].assignment
     width = sum(table.embedding_dim for table in tables)
