@@ -108,9 +108,19 @@ class ClusterAssignment(nn.Module):
         Raises:
             ValueError: if a cluster id lies outside ``0 .. K - 1``; nothing is moved then.
         """
-        if len(clusters) and (int(clusters.min()) < 0 or int(clusters.max()) >= self.max_clusters):
-            raise ValueError(f"cluster ids must lie in 0..{self.max_clusters - 1}")
-        self._put(entities, clusters)
+        self.move_all([(entities, clusters)])
+
+    def move_all(self, pieces: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """As :meth:`move`, of several pieces of entities, each with its clusters; members are counted once.
+
+        Raises:
+            ValueError: if a cluster id lies outside ``0 .. K - 1``; nothing is moved then.
+        """
+        for _, clusters in pieces:
+            if len(clusters) and (int(clusters.min()) < 0 or int(clusters.max()) >= self.max_clusters):
+                raise ValueError(f"cluster ids must lie in 0..{self.max_clusters - 1}")
+        for entities, clusters in pieces:
+            self._put(entities, clusters)
         self._count_members()
 
     @contextmanager
