@@ -2,7 +2,8 @@
 
     python benchmarks/event_memory.py --ids 1000000 3000000 --interactions 1000000
 
-Each number of ids runs in a process of its own; what the peaks differ by is what an id costs, the rest is constant.
+Each number of ids runs in a process of its own. What the peaks differ by is what an id costs; the rest is
+constant.
 """
 
 from __future__ import annotations

@@ -15,3 +15,11 @@ def test_no_full_table_is_made_while_a_model_is_built(model):
         [sys.executable, str(SCRIPT), "--models", model, "--json"], check=True, capture_output=True
     )
     assert json.loads(output.stdout)[model] < 500
+
+
+@pytest.mark.slow
+def test_an_event_takes_few_bytes_an_id():
+    """Beyond a constant of some 350 MB: bounds of what is held at once."""
+    script = SCRIPT.with_name("event_memory.py")
+    output = subprocess.run([sys.executable, str(script), "--json"], check=True, capture_output=True)
+    assert json.loads(output.stdout)["bytes_an_id"] <= 64
