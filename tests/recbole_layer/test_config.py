@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from dataclasses import fields
 
@@ -8,7 +9,7 @@ from recbole.model.context_aware_recommender.fm import FM
 
 from recbole_cel.config import Config, literal, properties_folder
 from recbole_cel.options import SettingError
-from recbole_cel.quick_start import run
+from recbole_cel.quick_start import run, run_recbole_cel
 from recbole_cel.settings import PREFIX, RUN_OPTIONS, CELSettings
 
 
@@ -195,12 +196,22 @@ def test_a_task_has_defaults_of_its_own(model, options, slowdown):
     assert config(model, **options)["cel_reassign_slowdown"] == slowdown
 
 
-def test_numbers_too_small_for_the_processor_become_zero():
+def test_numbers_too_small_for_the_processor_become_zero_in_a_run_and_not_by_an_import(options):
     torch.set_flush_denormal(False)
     tiny = torch.tensor([1e-40])
-    assert (tiny * 0.5).item() > 0
     config()
+    assert (tiny * 0.5).item() > 0
+    run_recbole_cel("LR", "tiny", config_dict={**options, "epochs": 1})
     assert (tiny * 0.5).item() == 0
+
+
+def test_importing_the_package_leaves_the_metrics_of_recbole_alone():
+    code = (
+        "import recbole_cel.config, recbole.evaluator as e; before = 'mse' in e.metrics_dict\n"
+        "recbole_cel.config.Config('FM', 'ml-100k', command_line=False); print(before, 'mse' in e.metrics_dict)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_rows_of_each_field():
