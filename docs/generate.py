@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from recbole_cel.settings import PREFIX, CELSettings
 from recbole_cel.strategies import strategies
 
+Run = dict[str, Any]
 FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parent / "benchmarks" / "results"
+# What is said elsewhere, or of what was found.
+NO_OPTIONS = {
+    *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python"),
+    *("valid", "test", "ratio", "clusters", "seconds", "epochs", "cold"),
+}
 
 
 def options() -> str:
@@ -43,7 +54,67 @@ def options() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"options.md": options}
+def results() -> str:
+    """The page of all runs that are kept as data."""
+    lines = [
+        "# Runs",
+        "",
+        "Written by `python docs/generate.py` from `benchmarks/results/*.jsonl`, one line a run. Whatever is not",
+        "named among the options has its default. Seeds change the split, too; of planted data, each set",
+        "(`groups-0` to `groups-4`) is another. Mean and standard deviation over seeds of test metrics; of a grid, all",
+        "tries are data, and the one with the best validation metric is shown.",
+        "",
+    ]
+    runs = [json.loads(line) for file in sorted(RESULTS.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    for protocol, of_protocol in grouped(runs, lambda run: run["protocol"]):
+        metrics = list(of_protocol[0]["test"])
+        lines += [
+            f"## {protocol}",
+            "",
+            f"| data | model | options | seeds | {' | '.join(metrics)} | epochs | commit |",
+        ]
+        lines.append("| --- " * (6 + len(metrics)) + "|")
+        for (dataset, model, program), tries in grouped(of_protocol, _of_one_model):
+            best = max(
+                (runs for _, runs in grouped(tries, _options)),
+                key=lambda runs: (len({run["seed"] for run in runs}), _mean(runs, "valid", metrics[0])),
+            )
+            lines.append(
+                f"| {dataset} | {model}{f' ({program})' if program else ''} | {_options(best[0])} | "
+                + f"{' '.join(str(run['seed']) for run in best)} | "
+                + " | ".join(_spread([run["test"][metric] for run in best]) for metric in metrics)
+                + f" | {' '.join(str(run['epochs']) for run in best)} | {best[0].get('commit', 'RecBole')} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def grouped(runs: list[Run], key: Callable[[Run], Any]) -> list[tuple[Any, list[Run]]]:
+    """Runs with one key together, in the order of keys."""
+    found: dict[Any, list[Run]] = {}
+    for run in runs:
+        found.setdefault(key(run), []).append(run)
+    return sorted(found.items(), key=lambda item: str(item[0]))
+
+
+def _of_one_model(run: Run) -> tuple[str, str, str]:
+    return run["dataset"], run["model"], run.get("program", "")
+
+
+def _options(run: Run) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(run.items()) if key not in NO_OPTIONS)
+
+
+def _mean(runs: list[Run], part: str, metric: str) -> float:
+    return float(statistics.mean(run[part][metric] for run in runs))
+
+
+def _spread(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread}"
+
+
+PAGES = {"options.md": options, "runs.md": results}
 
 
 def main() -> int:

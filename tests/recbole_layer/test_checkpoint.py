@@ -288,5 +288,5 @@ def test_resumed_run_is_bit_equal(model, learner, levels, folds, options, tmp_pa
     assert resumed == whole
     one = checkpoints.read(next((tmp_path / "whole").glob("*-last.pth")))
     other = checkpoints.read(last)
-    for part in ("state_dict", "optimizer", "clusters", "random", "shuffle", "train_loss"):
+    for part in ("state_dict", "optimizer", "strategy", "random", "shuffle", "train_loss"):
         assert checkpoints.digest(one[part]) == checkpoints.digest(other[part]), part
