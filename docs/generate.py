@@ -61,8 +61,8 @@ def results() -> str:
         "",
         "Written by `python docs/generate.py` from `benchmarks/results/*.jsonl`, one line a run. Whatever is not",
         "named among the options has its default. Seeds change the split, too; of planted data, each set",
-        "(`groups-0` to `groups-4`) is another. Mean and standard deviation over seeds of test metrics; of a grid, all",
-        "tries are data, and the one with the best validation metric is shown.",
+        "(`groups-0` to `groups-4`) is another. Mean and standard deviation over seeds of test metrics; of a",
+        "grid, all tries are data, and the one with the best validation metric is shown.",
         "",
     ]
     runs = [json.loads(line) for file in sorted(RESULTS.glob("*.jsonl")) for line in file.read_text().splitlines()]

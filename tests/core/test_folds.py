@@ -51,6 +51,7 @@ def exact(monkeypatch):
     """Find where views ought to be as exactly as the reference does."""
     monkeypatch.setattr(out_of_fold, "TOLERANCE", 1e-12)
     monkeypatch.setattr(out_of_fold, "MAX_STEPS", 30)
+    monkeypatch.setattr(reassignment, "MAX_RISE", float("inf"))
 
 
 def all_views(problem):
@@ -406,3 +407,20 @@ def test_entities_that_stay_do_so_also_where_nothing_is_known_of_them():
     ended = all_views(problem)[..., -1]
     assert torch.equal(ended[:, keep], started[:, keep])
     assert not torch.equal(ended[:, ~keep], started[:, ~keep])
+
+
+def test_a_change_that_raises_the_loss_is_refused(monkeypatch):
+    """As where a network has hardly been trained, of which a quadratic function is no picture."""
+    states = {}
+    for most in (float("inf"), -0.99):
+        monkeypatch.setattr(reassignment, "MAX_RISE", most)
+        problem = twins(0, start=3)[0]
+        before = all_views(problem), [table.weight.clone() for table in problem.tables]
+        done = reassign_cross_fitted(
+            problem.objective, problem.levels, problem.index, ClusterSettings(folds=3), torch.Generator()
+        )
+        unchanged = torch.equal(all_views(problem), before[0])
+        states[most] = done.moved, unchanged, done.loss_after == done.loss_before
+        assert all(map(torch.equal, before[1], [table.weight for table in problem.tables]))
+    assert states[-0.99] == (0, True, True)
+    assert states[float("inf")][0] > 0 and not states[float("inf")][1]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -35,6 +37,7 @@ def outcome(process):
     return json.loads(output.split("RESULT", 1)[1])
 
 
+@pytest.mark.slow
 def test_killed_five_times_and_resumed(options, tmp_path):
     options.update(epochs=150, stopping_step=150, cel_reassign_gain=0.1, cel_max_clusters=8)
     expected = outcome(start({**options, "checkpoint_dir": str(tmp_path / "whole")}))

@@ -29,7 +29,10 @@ def run(model, name, options):
     return run_recbole_cel(model, name, config_dict=options)
 
 
-@pytest.mark.parametrize("model", ["FM", "DeepFM", "xDeepFM", "AutoInt", "NFM", "DCNV2"])
+SLOW_MODELS = [pytest.param(model, marks=pytest.mark.slow) for model in ("xDeepFM", "AutoInt", "DCNV2")]
+
+
+@pytest.mark.parametrize("model", ["FM", "DeepFM", "NFM", *SLOW_MODELS])
 def test_groups_without_main_effects(folder, model):
     """Labels are 1 with probability .88 or .12, so that no model has an AUC above .88."""
     options = write_pairs(folder, "groups", plant_groups(300, 200, 12_000, 4, generator(), odds=2.0))
@@ -53,7 +56,7 @@ def test_strong_main_effects_beside(folder):
     assert auc["FM_CEL"] > auc["LR"] + 0.1
 
 
-@pytest.mark.parametrize("model", ["FM_CEL", "DeepFM_CEL"])
+@pytest.mark.parametrize("model", ["FM_CEL", pytest.param("DeepFM_CEL", marks=pytest.mark.slow)])
 def test_parity(folder, model):
     """Labels that a model can separate: its outputs saturate, and its losses lose their curvature."""
     options = write_pairs(folder, "parity", plant_parity(22, 18, 331, generator()))
@@ -61,6 +64,7 @@ def test_parity(folder, model):
     assert run(model, "parity", options)["test_result"]["auc"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["MF", "NMF"])
 def test_ratings_without_main_effects(folder, model):
     """Ratings are 4 or 2, plus noise of variance 1; biases alone have an error of about 2."""
