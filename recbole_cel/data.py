@@ -23,6 +23,8 @@ LOSSES: dict[type[nn.Module], PointwiseLoss] = {
     nn.BCELoss: binary_cross_entropy,
     nn.MSELoss: squared_error,
 }
+# Models with these give probabilities.
+OF_PROBABILITIES = (nn.BCELoss,)
 
 
 class TrainingObjective:
@@ -97,7 +99,8 @@ class TrainingObjective:
         try:
             with self._model.lookups(batch, fold):
                 outputs: Tensor = self._model.forward(Interaction(batch))
-            return outputs.logit(PROBABILITY_MARGIN) if isinstance(self._model.loss, nn.BCELoss) else outputs
+            probable = isinstance(self._model.loss, OF_PROBABILITIES)
+            return outputs.logit(PROBABILITY_MARGIN) if probable else outputs
         finally:
             self._model.train(training)
 

@@ -39,6 +39,7 @@ def test_local_minima():
     assert local_minima([1.0, 2.0, 3.0]) == local_minima([1.0, 1.0]) == 1
 
 
+@pytest.mark.slow
 def test_more_ratings_identify_clusters_and_factors():
     few, many = theory.identify([1000, 16_000], [0.1], [0], restarts=3)
     assert many.rand_index >= 0.98 > few.rand_index
@@ -46,6 +47,7 @@ def test_more_ratings_identify_clusters_and_factors():
     assert many.user_error < 0.1 < few.user_error
 
 
+@pytest.mark.slow
 def test_the_planted_number_predicts_best():
     (curve,) = theory.planted_curves([5, 6, 8], 6, [0], restarts=2)
     assert curve.best == 6 and curve.data == "planted 6, seed 0"

@@ -270,8 +270,11 @@ def test_resuming_a_finished_run_gives_its_result(trained, options):
 @pytest.mark.parametrize(
     ("model", "learner", "levels", "folds"),
     [(model, "adam", 1, 1) for model in ("FM", "FM_CEL", "DeepFM_CEL", "FM_ModuloHash")]
-    + [("FM_CEL", learner, 1, 1) for learner in ("sgd", "adagrad", "rmsprop", "adamw")]
-    + [("FM_CEL", "adam", 2, 1), ("DeepFM_CEL", "adam", 3, 2)],
+    + [
+        pytest.param("FM_CEL", learner, 1, 1, marks=pytest.mark.slow)
+        for learner in ("sgd", "adagrad", "rmsprop", "adamw")
+    ]
+    + [pytest.param("FM_CEL", "adam", 2, 1, marks=pytest.mark.slow), ("DeepFM_CEL", "adam", 3, 2)],
 )
 def test_resumed_run_is_bit_equal(model, learner, levels, folds, options, tmp_path):
     """Two epochs, then four more in another process's place, equal six epochs at once."""

@@ -29,10 +29,10 @@ def run(model, name, options):
     return run_recbole_cel(model, name, config_dict=options)
 
 
-SLOW_MODELS = [pytest.param(model, marks=pytest.mark.slow) for model in ("xDeepFM", "AutoInt", "DCNV2")]
+SLOW_MODELS = [pytest.param(model, marks=pytest.mark.slow) for model in ("xDeepFM", "AutoInt", "NFM", "DCNV2")]
 
 
-@pytest.mark.parametrize("model", ["FM", "DeepFM", "NFM", *SLOW_MODELS])
+@pytest.mark.parametrize("model", ["FM", "DeepFM", *SLOW_MODELS])
 def test_groups_without_main_effects(folder, model):
     """Labels are 1 with probability .88 or .12, so that no model has an AUC above .88."""
     options = write_pairs(folder, "groups", plant_groups(300, 200, 12_000, 4, generator(), odds=2.0))
@@ -47,6 +47,7 @@ def test_three_fields_of_which_two_interact(folder):
     assert run("FM_CEL", "three", options)["test_result"]["auc"] > 0.74  # of .8
 
 
+@pytest.mark.slow
 def test_strong_main_effects_beside(folder):
     pairs = plant_groups(300, 200, 12_000, 4, generator(), odds=2.0, main_effects=1.0)
     options = write_pairs(folder, "both", pairs)
@@ -131,7 +132,14 @@ SAMPLING = [
 ]
 
 
-@pytest.mark.parametrize(("sampling", "mode"), zip(SAMPLING, ["full", "pop20", "uni20"]))
+@pytest.mark.parametrize(
+    ("sampling", "mode"),
+    [
+        (SAMPLING[0], "full"),
+        pytest.param(SAMPLING[1], "pop20", marks=pytest.mark.slow),
+        pytest.param(SAMPLING[2], "uni20", marks=pytest.mark.slow),
+    ],
+)
 def test_implicit_feedback_with_drawn_negatives(folder, sampling, mode):
     """Users like the items of their group; with the negatives that RecBole draws, items are ranked by it."""
     pairs = plant_groups(200, 120, 12_000, 4, generator(), odds=3.0)
