@@ -121,7 +121,7 @@ class Views:
         guide = self.evidence.unsqueeze(2) + prior
         direction = pull / guide
         steps, agreement = torch.zeros_like(pull), (pull * direction).sum(dim=2, keepdim=True)
-        tiny, enough = torch.finfo(pull.dtype).tiny, TOLERANCE * float(agreement.sum())
+        tiny, enough = torch.finfo(pull.dtype).tiny, TOLERANCE * agreement
         for _ in range(MAX_STEPS):
             change = self._bends * self._shares(direction)
             product = self._blocks.sum_products(change, self._derivative) + prior * direction
@@ -130,9 +130,12 @@ class Views:
             pull = pull - length * product
             guided, before = pull / guide, agreement
             agreement = (pull * guided).sum(dim=2, keepdim=True)
-            if float(agreement.sum()) <= enough:
+            # A view stops by itself, whatever others are looked at with it.
+            goes_on = agreement > enough
+            if not bool(goes_on.any()):
                 break
-            direction = guided + agreement / before.clamp(min=tiny) * direction
+            direction = (guided + agreement / before.clamp(min=tiny) * direction) * goes_on
+            agreement = agreement * goes_on
         return self.at + steps
 
     def left_out_gradients(self) -> Tensor:

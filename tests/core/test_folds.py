@@ -424,3 +424,26 @@ def test_a_change_that_raises_the_loss_is_refused(monkeypatch):
         assert all(map(torch.equal, before[1], [table.weight for table in problem.tables]))
     assert states[-0.99] == (0, True, True)
     assert states[float("inf")][0] > 0 and not states[float("inf")][1]
+
+
+@pytest.mark.parametrize("growing", [(), (0, 1)])
+def test_bounds_of_memory_change_no_decision(growing, monkeypatch):
+    bounds = {name: getattr(reassignment, name) for name in ("MAX_INTERACTIONS", "MAX_CHUNK", "MAX_NUMBERS")}
+    for seed in range(3):
+        found = []
+        for factor in (1 / 16, 1, 16):
+            for name, value in bounds.items():
+                # Of so few interactions, a sixteenth of the bounds would still hold all.
+                monkeypatch.setattr(reassignment, name, int(value * factor / 256))
+            problem = twins(seed, levels=2, start=2)[0]
+            generator = torch.Generator().manual_seed(0)
+            reassign_cross_fitted(
+                problem.objective,
+                problem.levels,
+                problem.index,
+                ClusterSettings(folds=3),
+                generator,
+                growing=growing,
+            )
+            found.append(all_views(problem))
+        assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
