@@ -110,8 +110,13 @@ class ClusterAssignment(nn.Module):
         """
         self.move_all([(entities, clusters)])
 
-    def move_all(self, pieces: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def move_all(
+        self, pieces: Sequence[tuple[Tensor, Tensor]], others: tuple[Tensor, Sequence[int]] | None = None
+    ) -> None:
         """As :meth:`move`, of several pieces of entities, each with its clusters; members are counted once.
+
+        ``others`` are entities that are all put into the same clusters: a mask of shape ``(N,)``, and a cluster
+        for each of the views.
 
         Raises:
             ValueError: if a cluster id lies outside ``0 .. K - 1``; nothing is moved then.
@@ -121,6 +126,11 @@ class ClusterAssignment(nn.Module):
                 raise ValueError(f"cluster ids must lie in 0..{self.max_clusters - 1}")
         for entities, clusters in pieces:
             self._put(entities, clusters)
+        if others is not None:
+            mask, (*without, whole) = others
+            self.clusters.masked_fill_(mask, whole)
+            for held_out, cluster in zip(self.held_out, without):
+                held_out.masked_fill_(mask, cluster)
         self._count_members()
 
     @contextmanager

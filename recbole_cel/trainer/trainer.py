@@ -61,8 +61,9 @@ class Trainer(RecBoleTrainer):
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
-        if isinstance(self.model, StrategyRecommender) and self.device.type == "cpu":
-            # The levels of all tables are many small parameters, which cost more to visit than to change.
+        if self.device.type == "cpu":
+            # The levels of all tables are many small parameters, which cost more to visit than to change; full
+            # tables gain, too, and are to be compared under the same optimiser.
             for group in optimizer.param_groups:
                 if "fused" in group:
                     group["fused"] = True

@@ -113,14 +113,13 @@ def reassign_cross_fitted(
         return Change(0, before, before)
     changed = torch.zeros_like(entities, dtype=torch.bool)
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
-    idle = idle.nonzero().squeeze(1)
     for level, parts, rest in zip(grown, targets, choosing.resting):
         owners = entities.split([len(part) for part in parts])
         for some, ids, part in zip(changed.split([len(part) for part in parts]), owners, parts):
             some |= part[:, -1] != level.assignment.clusters[ids]
         level.write()
-        resting = level.alive[rest].to(parts[0].dtype).expand(len(idle), parts[0].shape[1])
-        level.assignment.move_all([*zip(owners, parts), (idle, resting)])
+        resting = [int(level.alive[rest])] * parts[0].shape[1]
+        level.assignment.move_all([*zip(owners, parts)], (idle, resting))
     return Change(int(changed.sum()), before, after, choosing.splits, change)
 
 
