@@ -1,6 +1,6 @@
 """Peak memory of one event of the cross-fitted policy, above what the tables and the interactions take.
 
-    python benchmarks/event_memory.py --ids 1000000 3000000 --interactions 1000000
+    python benchmarks/event_memory.py --ids 1000000 5000000 --interactions 1000000
 
 Each number of ids runs in a process of its own. What the peaks differ by is what an id costs; the rest is
 constant.
@@ -66,7 +66,7 @@ def event_peak(users: int, interactions: int, levels: int, folds: int, width: in
 def main() -> None:
     """Measure each number of ids in a process of its own, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ids", nargs="+", type=int, default=[1_000_000, 3_000_000])
+    parser.add_argument("--ids", nargs="+", type=int, default=[1_000_000, 5_000_000])
     parser.add_argument("--interactions", type=int, default=1_000_000)
     parser.add_argument("--levels", type=int, default=8)
     parser.add_argument("--folds", type=int, default=4)

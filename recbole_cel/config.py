@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import re
 import sys
 from logging import getLogger
@@ -19,6 +20,9 @@ from .options import SettingError
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy, check_budget, strategies
 from .strategies.budget import KEY as BUDGET
+
+# Keys without a prefix of their own.
+OF_ALL_STRATEGIES = ("embedding_strategy", BUDGET)
 
 
 def properties_folder() -> Path:
@@ -80,6 +84,12 @@ class Config(RecBoleConfig):
             self._check_budget()
         self._check_task()
         self._point_out_unused(strategy)
+
+    def _check_spelling(self) -> None:
+        for key in self.external_config_dict:
+            near = difflib.get_close_matches(key, OF_ALL_STRATEGIES, n=1, cutoff=0.85)
+            if near and key not in OF_ALL_STRATEGIES:
+                raise SettingError(key, f"is not an option of recbole_cel; did you mean {near[0]}?")
 
     def _check_budget(self) -> None:
         self.final_config_dict.setdefault(BUDGET, None)
@@ -148,6 +158,7 @@ class Config(RecBoleConfig):
         if isinstance(model, str):
             # Checked here already: nothing may be loaded before a wrong key is found.
             CELSettings.from_config(self.external_config_dict)
+            self._check_spelling()
             name = full_name(model, strategy)
             named = split_name(name)[1]
             if named is not None:

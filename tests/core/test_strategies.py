@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_cel.options import SettingError, option
+from recbole_cel.options import SettingError
 from recbole_cel.settings import CELSettings
 from recbole_cel.strategies import (
     EmbeddingStrategy,
@@ -188,7 +188,3 @@ def test_entry_points_are_registered(monkeypatch):
             get_strategy("from_elsewher")
     finally:
         registry._REGISTERED.pop("from_elsewhere", None)
-
-
-def test_an_option_says_what_it_wants():
-    assert option(1, "help", "an integer", bool).metadata["want"] == "an integer"

@@ -241,3 +241,17 @@ def test_config_files_that_come_along_are_read(file):
     made = Config("DeepFM_CEL", "ml-100k", [str(file)], command_line=False)
     assert {key: made[key] for key in wanted} == wanted
     assert any(config("DeepFM_CEL")[key] != value for key, value in wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("embedding_budgett", "embedding_budget"),
+        ("embeding_budget", "embedding_budget"),
+        ("embedding_stratgy", "embedding_strategy"),
+        ("embedding_strategie", "embedding_strategy"),
+    ],
+)
+def test_misspelt_keys_of_all_strategies_are_errors(key, meant):
+    with pytest.raises(SettingError, match=f"{key} is not an option of recbole_cel; did you mean {meant}"):
+        config(**{key: "20x"})
