@@ -3,7 +3,7 @@
 from .additive import AdditiveEmbedding, levels_of
 from .assignment import ClusterAssignment, smallest_integer_type
 from .clustered import ClusteredEmbedding
-from .folds import cross_fitted, fold_of
+from .folds import LeakError, cross_fitted, fold_of
 from .full import FullEmbedding
 from .hashed import ModuloHashEmbedding
 from .non_negative import project_non_negative
@@ -13,6 +13,7 @@ __all__ = [
     "ClusterAssignment",
     "ClusteredEmbedding",
     "FullEmbedding",
+    "LeakError",
     "ModuloHashEmbedding",
     "cross_fitted",
     "fold_of",

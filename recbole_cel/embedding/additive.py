@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from .assignment import clusters_of
 from .clustered import ClusteredEmbedding
-from .full import all_ids
 
 
 class AdditiveEmbedding(nn.Module):
@@ -40,31 +39,34 @@ class AdditiveEmbedding(nn.Module):
         self.num_embeddings = levels[0].num_embeddings
         self.embedding_dim = levels[0].embedding_dim
 
-    def forward(self, entities: Tensor | None) -> Tensor:
-        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them."""
-        if entities is None:
-            entities = all_ids(self.num_embeddings, next(self.parameters()).device)
-        return look_up([self], [entities]).view(*entities.shape, self.embedding_dim)
+    def forward(self, entities: Tensor | None, folds: Tensor | None = None) -> Tensor:
+        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them; ``folds`` as for the assignments."""
+        number = (self.num_embeddings,) if entities is None else entities.shape
+        return look_up([self], [entities], folds).view(*number, self.embedding_dim)
 
 
-def look_up(tables: Sequence[AdditiveEmbedding], entities: Sequence[Tensor]) -> Tensor:
+def look_up(
+    tables: Sequence[AdditiveEmbedding], entities: Sequence[Tensor | None], folds: Tensor | None = None
+) -> Tensor:
     """What each of n tables of one width d holds for its ``entities`` ``(*)``, B in all, shape ``(B, n, d)``."""
     every = [levels_of(table) for table in tables]
     plain = [[level for level in levels if level.is_plain] for levels in every]
     clusters, weights = list[Tensor](), list[Tensor]()
     for levels, ids in zip(plain, entities):
         if levels:
-            clusters += clusters_of([level.assignment for level in levels], ids)
+            clusters += clusters_of([level.assignment for level in levels], ids, folds)
             weights += [level.weight for level in levels]
     rows: Tensor = every[0][0].weight.new_zeros(())
     if weights:
         rows = _SumsOfRows.apply(list(map(len, plain)), clusters, *weights)
     if len(weights) < sum(map(len, every)):
-        zero = rows.new_zeros(entities[0].numel(), tables[0].embedding_dim)
-        others = [
-            sum((level(ids).view_as(zero) for level in levels if not level.is_plain), start=zero)
-            for levels, ids in zip(every, entities)
-        ]
+        others = list[Tensor]()
+        for levels, ids in zip(every, entities):
+            number = levels[0].num_embeddings if ids is None else ids.numel()
+            zero = rows.new_zeros(number, tables[0].embedding_dim)
+            others.append(
+                sum((level(ids, folds).view_as(zero) for level in levels if not level.is_plain), start=zero)
+            )
         rows = rows + torch.stack(others, dim=1)
     return rows
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .full import check_ids
+from .folds import LeakError, folds_of_batch
+from .full import all_ids, check_ids
 
 BLOCK = 1 << 20
 
@@ -23,16 +24,6 @@ def smallest_integer_type(num_values: int) -> torch.dtype:
     return torch.int32
 
 
-class LeftOut:
-    """What lookups leave out at present; outside of the module's attributes, which take long to set.
-
-    Attributes:
-        folds: fold of each row of what is looked up, shape ``(B,)``, or None for none.
-    """
-
-    folds: Tensor | None = None
-
-
 class ClusterAssignment(nn.Module):
     """The cluster of every entity of one field; several tables may share one assignment.
 
@@ -44,7 +35,6 @@ class ClusterAssignment(nn.Module):
 
     Attributes:
         clusters: buffer of shape ``(N,)`` in the smallest integer type that holds K values.
-        left_out: the folds that lookups leave out.
         held_out: buffer of shape ``(F, N)`` of the same type, what was assigned without each fold. With one fold,
             of shape ``(0, N)``.
         members: buffer of shape ``(K,)``, int64, the number of entities in each cluster. Derived from
@@ -79,14 +69,23 @@ class ClusterAssignment(nn.Module):
         cycles = -(-num_entities // initial_clusters)
         self.register_buffer("clusters", cycle.repeat(cycles)[:num_entities].clone())
         self.register_buffer("held_out", self.clusters.repeat(folds if folds > 1 else 0, 1))
-        self.left_out = LeftOut()
         self.register_buffer("members", torch.zeros(max_clusters, dtype=torch.int64), persistent=False)
         self.register_buffer("occupied", torch.zeros(max_clusters, dtype=torch.bool), persistent=False)
         self._count_members()
 
-    def forward(self, entities: Tensor) -> Tensor:
-        """Cluster ids (int64) of ``entities`` (any shape, any integer type), in the same shape."""
-        return self._select(self._positions(entities)).long().view(entities.shape)
+    def forward(self, entities: Tensor | None, folds: Tensor | None = None) -> Tensor:
+        """Cluster ids (int64) of ``entities`` (any shape, any integer type), in the same shape; None is all.
+
+        Args:
+            entities: shape ``(B, ...)``, or ``(*)`` if nothing is left out.
+            folds: shape ``(B,)``, the fold that each interaction leaves out; by default, that of the present
+                batch (:func:`~.folds.cross_fitted`), or none.
+
+        Raises:
+            LeakError: in training, if there are folds, and none is left out.
+        """
+        (clusters,) = clusters_of([self], entities, folds)
+        return clusters.long() if entities is None else clusters.long().view(entities.shape)
 
     def views(self, entities: Tensor) -> Tensor:
         """All that is assigned to ``entities`` ``(E,)``, int64: without each fold, and last with all.
@@ -143,17 +142,36 @@ class ClusterAssignment(nn.Module):
         finally:
             self._put(entities, before)
 
-    def _positions(self, entities: Tensor) -> Tensor:
+    def _left_out(self, entities: Tensor | None, folds: Tensor | None) -> Tensor | None:
+        """The fold that each interaction leaves out, or None if there is nothing to leave out."""
+        if self.num_folds == 1:
+            return None
+        folds = folds_of_batch(self.num_folds) if folds is None else folds
+        if folds is None and self.training and torch.is_grad_enabled():
+            raise LeakError(
+                "an assignment with folds was looked up in training without the folds of the batch: call the "
+                "model within recbole_cel.embedding.cross_fitted(columns), or in evaluation mode"
+            )
+        if folds is not None and (entities is None or entities.shape[:1] != folds.shape):
+            looked_up = "all ids" if entities is None else f"ids of shape {tuple(entities.shape)}"
+            raise LeakError(
+                f"{looked_up} were looked up for a batch of {len(folds)} interactions; with folds, the first "
+                "dimension of ids must be that of the batch"
+            )
+        return folds
+
+    def _positions(self, entities: Tensor | None, folds: Tensor | None) -> Tensor:
         """Where the clusters of ``entities`` ``(*)`` are in the flat buffer, shape ``(n,)``."""
+        if entities is None:
+            return all_ids(self.num_entities, self.clusters.device)
         check_ids(entities, self.num_entities)
-        folds = self.left_out.folds
         if folds is None:
             return entities.flatten().long()
         return (folds.view(-1, *[1] * (entities.dim() - 1)) * self.num_entities + entities).flatten()
 
-    def _select(self, positions: Tensor) -> Tensor:
+    def _select(self, positions: Tensor, folds: Tensor | None) -> Tensor:
         # Selection by one flat index is several times faster than indexing.
-        buffer = self.clusters if self.left_out.folds is None else self.held_out.view(-1)
+        buffer = self.clusters if folds is None else self.held_out.view(-1)
         return buffer.index_select(0, positions)
 
     def _put(self, entities: Tensor, clusters: Tensor) -> None:
@@ -205,22 +223,19 @@ class ClusterAssignment(nn.Module):
         return total
 
 
-@contextmanager
-def without(assignments: Collection[ClusterAssignment], folds: Tensor) -> Iterator[None]:
-    """Within the block, row ``b`` of what is looked up is what was assigned without fold ``folds[b]``."""
+def clusters_of(
+    assignments: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None = None
+) -> list[Tensor]:
+    """Clusters of ``entities`` ``(*)``, n in all, in each of some assignments, integers of shape ``(n,)``.
+
+    Arguments and errors as for the call of an assignment.
+    """
+    found, positions = list[Tensor](), dict[tuple[int, int], Tensor]()
     for assignment in assignments:
-        assignment.left_out.folds = folds
-    try:
-        yield
-    finally:
-        for assignment in assignments:
-            assignment.left_out.folds = None
-
-
-def clusters_of(assignments: Sequence[ClusterAssignment], entities: Tensor) -> list[Tensor]:
-    """Clusters of ``entities`` ``(*)``, B in all, in each of some assignments, integers of shape ``(B,)``."""
-    folds = assignments[0].left_out.folds
-    if any(assignment.left_out.folds is not folds for assignment in assignments):
-        return [assignment(entities).flatten() for assignment in assignments]
-    positions = assignments[0]._positions(entities)
-    return [assignment._select(positions) for assignment in assignments]
+        left_out = assignment._left_out(entities, folds)
+        # Levels of one field look up the same positions.
+        key = assignment.num_entities, assignment.num_folds
+        if key not in positions:
+            positions[key] = assignment._positions(entities, left_out)
+        found.append(assignment._select(positions[key], left_out))
+    return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +10,7 @@ from torch import Tensor, nn
 
 from .assignment import ClusterAssignment
 from .full import all_ids
-
-
-class Lookup(NamedTuple):
-    """One lookup seen by :meth:`ClusteredEmbedding.record`.
-
-    ``rows`` has shape ``(*entities.shape, d)``, holds the embeddings that were returned, and is a leaf of the
-    graph: the gradient of a loss with respect to it is the gradient for each entity's *own* embedding.
-    """
-
-    entities: Tensor
-    rows: Tensor
+from .slots import is_recorded, record
 
 
 class ClusteredEmbedding(nn.Module):
@@ -73,22 +61,19 @@ class ClusteredEmbedding(nn.Module):
         if personalisation:
             rows = torch.zeros(assignment.num_entities, embedding_dim, device=device)
             self.personal = nn.Parameter(rows, requires_grad=False)
-        self._recorded: list[Lookup] | None = None
         exists = assignment.occupied.unsqueeze(1)
         with torch.no_grad():
             self.weight.normal_(mean, std).mul_(exists)
 
-    def forward(self, entities: Tensor | None) -> Tensor:
-        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them."""
+    def forward(self, entities: Tensor | None, folds: Tensor | None = None) -> Tensor:
+        """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them; ``folds`` as for the assignment."""
+        clusters = self.assignment(entities, folds)
         if entities is None:
             entities = all_ids(self.num_embeddings, self.weight.device)
-        rows = self.rows_of(self.assignment(entities))
+        rows = self.rows_of(clusters)
         if self.personal is not None:
             rows = rows + F.embedding(entities, self.personal)
-        if self._recorded is not None:
-            rows = rows.detach().requires_grad_()
-            self._recorded.append(Lookup(entities, rows))
-        return rows
+        return record(self, entities, rows)
 
     def rows_of(self, clusters: Tensor) -> Tensor:
         """Shared rows ``(*, d)`` of ``clusters`` ``(*)``, which must have members."""
@@ -100,15 +85,6 @@ class ClusteredEmbedding(nn.Module):
             return averaged
         return rows
 
-    @contextmanager
-    def record(self) -> Iterator[list[Lookup]]:
-        """Collect the lookups made within the block, each cut off from ``weight`` and made a leaf."""
-        self._recorded = []
-        try:
-            yield self._recorded
-        finally:
-            self._recorded = None
-
     def start_personalisation(self) -> None:
         """Let the optimiser train the entities' own rows from now on."""
         if self.personal is not None:
@@ -117,7 +93,7 @@ class ClusteredEmbedding(nn.Module):
     @property
     def is_plain(self) -> bool:
         """Whether lookups select shared rows, and do nothing else."""
-        return self.personal is None and self._recorded is None and not self.gradient_averaging
+        return not (self.gradient_averaging or self.personal is not None or is_recorded(self))
 
     @property
     def personalised(self) -> bool:

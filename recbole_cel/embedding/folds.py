@@ -8,13 +8,16 @@ interaction looks that of its own fold up. Target encoding avoids the same leak 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
-from .assignment import ClusterAssignment, without
+
+class LeakError(RuntimeError):
+    """An interaction would be trained on with what was chosen by its own label."""
 
 
 def fold_of(columns: Sequence[Tensor], folds: int) -> Tensor:
@@ -32,23 +35,45 @@ def fold_of(columns: Sequence[Tensor], folds: int) -> Tensor:
     return (mixed & 0x7FFFFFFFFFFFFFFF) % folds
 
 
+class _Batch:
+    """The interactions of one pass through a model; their folds are mixed once for each number of folds."""
+
+    def __init__(self, columns: Sequence[Tensor], fold: int | None) -> None:
+        self._columns = columns
+        self._fold = fold
+        self._folds: dict[int, Tensor] = {}
+
+    def folds(self, number: int) -> Tensor:
+        if number not in self._folds:
+            own = fold_of(self._columns, number)
+            self._folds[number] = own if self._fold is None else torch.full_like(own, self._fold)
+        return self._folds[number]
+
+
+_batch: ContextVar[_Batch | None] = ContextVar("batch", default=None)
+
+
 @contextmanager
-def cross_fitted(
-    assignments: Iterable[ClusterAssignment], columns: Sequence[Tensor], fold: int | None = None
-) -> Iterator[None]:
-    """Within the block, interaction ``b`` looks up what was assigned without its fold.
+def cross_fitted(columns: Sequence[Tensor], fold: int | None = None) -> Iterator[None]:
+    """Passes the folds of a batch to the lookups within the block, through models that know nothing of folds.
+
+    Interaction ``b`` then looks up what was assigned without its fold.
 
     Args:
-        assignments: those of the model. Without folds they are looked up as ever.
         columns: id columns of the batch, from which the folds are mixed.
         fold: what all interactions leave out instead of their own fold, if given.
     """
-    by_number: dict[int, list[ClusterAssignment]] = {}
-    for assignment in assignments:
-        if assignment.num_folds > 1:
-            by_number.setdefault(assignment.num_folds, []).append(assignment)
-    with ExitStack() as stack:
-        for number, some in by_number.items():
-            own = fold_of(columns, number)
-            stack.enter_context(without(some, own if fold is None else torch.full_like(own, fold)))
+    token = _batch.set(_Batch(columns, fold))
+    try:
         yield
+    finally:
+        _batch.reset(token)
+
+
+def folds_of_batch(number: int) -> Tensor | None:
+    """The fold, among so many, that each interaction of the present batch leaves out, shape ``(B,)``.
+
+    None outside of :func:`cross_fitted`.
+    """
+    batch = _batch.get()
+    return None if batch is None else batch.folds(number)

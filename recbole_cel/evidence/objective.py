@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..embedding.assignment import ClusterAssignment
 from ..embedding.folds import cross_fitted, fold_of
 
 PointwiseLoss = Callable[[Tensor, Tensor], Tensor]
@@ -110,8 +109,7 @@ class ModuleObjective:
 
         With cross-fitting, each interaction looks up what was assigned without its fold, or without the given one.
         """
-        assignments = {m for m in self.module.modules() if isinstance(m, ClusterAssignment)}
-        with cross_fitted(assignments, ids, fold):
+        with cross_fitted(ids, fold):
             outputs: Tensor = self.module(*ids)
         return outputs
 

@@ -104,12 +104,6 @@ class Views:
         bend = bends(objective, centre, start.reach.distance(self._derivative).unsqueeze(2), targets)
         self._bends = (weights * bend).expand_as(shares).masked_fill(left_out, 0.0)
 
-    @property
-    def num_numbers(self) -> int:
-        """How many numbers are held of the views, while places are chosen for them."""
-        of_interactions = self._derivative.numel() + 2 * self._slopes.numel()
-        return of_interactions + 6 * self.at.numel()
-
     def expected(self) -> Tensor:
         """The targets of the views, by their interactions and by the prior, shape ``(E, F + 1, D)``.
 

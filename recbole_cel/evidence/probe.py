@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..embedding.clustered import ClusteredEmbedding
+from ..embedding.slots import Slot, record_slots
 from .grouping import Chunk
 from .objective import Objective
 
@@ -41,7 +41,7 @@ def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chu
     """Run the model on ``chunk`` and differentiate its outputs by the rows that ``tables`` returned.
 
     Raises:
-        ValueError: if the model looks a table up other than once per interaction.
+        ValueError: if the model looks a table up for several ids of an interaction.
     """
     return probe_several(objective, [tables], chunk.interactions)[0]
 
@@ -60,35 +60,48 @@ def probe_several(
     """As :func:`probe` for the tables of several fields, in one pass.
 
     Raises:
-        ValueError: if the model looks a table up other than once per interaction.
+        ValueError: if the model looks a table up for several ids of an interaction.
     """
-    every = list(chain.from_iterable(fields))
-    with ExitStack() as stack, torch.enable_grad():
-        records = {table: stack.enter_context(table.record()) for table in every}
-        outputs = objective.outputs(interactions)
-        for table, record in records.items():
-            if len(record) > 1 or (record and record[0].rows.numel() != len(outputs) * table.embedding_dim):
-                raise ValueError(
-                    f"a clustered table must be looked up once per interaction, but {len(record)} lookups of "
-                    f"shapes {[tuple(lookup.entities.shape) for lookup in record]} were made for "
-                    f"{len(outputs)} interactions"
-                )
-        # A model may own a table that it does not use, as some of RecBole's do; its derivative is zero.
-        used = [table for table in every if records[table]]
-        leaves = [records[table][0].rows for table in used]
+    every = list(dict.fromkeys(chain.from_iterable(fields)))
+    with torch.enable_grad():
+        with record_slots(every) as slots:
+            outputs = objective.outputs(interactions)
+        for found in slots.values():
+            _check_one_entity(found, len(outputs))
+        leaves = [slot.rows for found in slots.values() for slot in found]
         # Outputs do not depend on each other, so the gradient of their sum holds each one's own.
-        grads = dict(zip(used, torch.autograd.grad(outputs.sum(), leaves, allow_unused=True)))
+        grads = torch.autograd.grad(outputs.sum(), leaves, allow_unused=True) if leaves else ()
     targets, weights = objective.targets(interactions), objective.weights(interactions)
     outputs = outputs.detach()
-
-    def jacobian(table: ClusteredEmbedding) -> Tensor:
-        grad = grads.get(table)
-        if grad is None:
-            return outputs.new_zeros(len(outputs), table.embedding_dim)
-        return grad.reshape(len(outputs), -1)
-
-    jacobians = (torch.cat([jacobian(table) for table in tables], dim=1) for tables in fields)
+    remaining, jacobian = iter(grads), dict[ClusteredEmbedding, Tensor]()
+    for table in every:
+        # A model may own a table that it does not use, as some of RecBole's do; its derivative is zero.
+        total = outputs.new_zeros(len(outputs), table.embedding_dim)
+        for grad in islice(remaining, len(slots[table])):
+            if grad is not None:
+                total = total + grad.reshape(len(outputs), -1, table.embedding_dim).sum(dim=1)
+        jacobian[table] = total
+    jacobians = (torch.cat([jacobian[table] for table in tables], dim=1) for tables in fields)
     return [Probe(outputs, targets, weights, of_field) for of_field in jacobians]
+
+
+def _check_one_entity(slots: Sequence[Slot], number: int) -> None:
+    """Check that each of so many interactions looked one entity of a table up, be it several times."""
+    first: Tensor | None = None
+    for slot in slots:
+        shape = tuple(slot.entities.shape)
+        if shape[:1] != (number,):
+            raise ValueError(
+                f"a clustered table must be looked up for the id of each interaction, but ids of shape {shape} "
+                f"were looked up for {number} interactions"
+            )
+        ids = slot.entities.reshape(number, *shape[1:], 1).flatten(1)
+        first = ids[:, :1] if first is None else first
+        if not bool((ids == first).all()):
+            raise ValueError(
+                "a clustered table must be looked up for one id of each interaction, but lookup "
+                f"{slot.call + 1}, of shape {shape}, was of others; its clusters cannot change"
+            )
 
 
 def probe_everything(

@@ -69,8 +69,8 @@ class StrategyRecommender(AbstractRecommender):
 
     def lookups(self, interaction: Any, fold: int | None = None) -> AbstractContextManager[None]:
         """Within the block, ``interaction`` looks up what it may be trained with, or what leaves ``fold`` out."""
-        strategies = list(self.embedding_strategies.values())
-        return strategies[0].lookups(strategies, [interaction[name] for name in self.fold_fields], fold)
+        strategy = get_strategy(self.strategy_name)
+        return strategy.lookups([interaction[name] for name in self.fold_fields], fold)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The model's loss, plus what the strategies add to it."""

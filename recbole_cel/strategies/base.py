@@ -107,13 +107,10 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         return None
 
     @classmethod
-    def lookups(
-        cls, strategies: Sequence[Any], columns: Sequence[Tensor], fold: int | None = None
-    ) -> AbstractContextManager[None]:
+    def lookups(cls, columns: Sequence[Tensor], fold: int | None = None) -> AbstractContextManager[None]:
         """Opened around a forward pass on training interactions, whose id ``columns`` are each of shape ``(B,)``.
 
         Args:
-            strategies: of all fields.
             columns: of all fields whose ids tell interactions apart.
             fold: for strategies that leave folds of the interactions out: the one that all leave out, if given.
         """

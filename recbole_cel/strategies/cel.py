@@ -101,11 +101,9 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         return total
 
     @classmethod
-    def lookups(
-        cls, strategies: Sequence[ClusteredStrategy], columns: Sequence[Tensor], fold: int | None = None
-    ) -> AbstractContextManager[None]:
+    def lookups(cls, columns: Sequence[Tensor], fold: int | None = None) -> AbstractContextManager[None]:
         """Each interaction looks up what was assigned without its fold."""
-        return cross_fitted([a for one in strategies for a in one.assignments], columns, fold)
+        return cross_fitted(columns, fold)
 
     @classmethod
     def while_training(

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding, ModuloHashEmbedding
+from recbole_cel.embedding.slots import record_slots
 
 
 def make_clustered():
@@ -92,9 +93,11 @@ def test_own_rows_start_at_the_cluster_and_train_only_once_started():
 def test_recording_gives_each_lookups_own_gradient():
     table = make_clustered()
     ids = torch.tensor([0, 8, 0])  # one row for all three
-    with table.record() as lookups:
+    with record_slots([table]) as slots:
         (table(ids) * torch.tensor([[1.0], [2.0], [3.0]])).sum().backward()
-    assert lookups[0].rows.grad[:, 0].tolist() == [1.0, 2.0, 3.0]
+        make_clustered()(ids)  # another table is looked up as ever
+    (slot,) = slots[table]
+    assert slot.entities is ids and slot.rows.grad[:, 0].tolist() == [1.0, 2.0, 3.0]
     assert table.weight.grad is None
     assert table(ids).requires_grad and table(ids).grad_fn is not None
 

@@ -9,8 +9,14 @@ from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.cross_fitted import reassignment
 from recbole_cel.clustering.cross_fitted.points import Cells, Points
 from recbole_cel.clustering.cross_fitted.reassignment import reassign_cross_fitted
-from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, cross_fitted, fold_of
-from recbole_cel.embedding.assignment import without
+from recbole_cel.embedding import (
+    AdditiveEmbedding,
+    ClusterAssignment,
+    ClusteredEmbedding,
+    LeakError,
+    cross_fitted,
+    fold_of,
+)
 from recbole_cel.evidence import ModuleObjective, out_of_fold, squared_error
 from recbole_cel.evidence.codebook import Codebook
 from recbole_cel.evidence.gauss_newton import Quadratic
@@ -80,17 +86,43 @@ def test_an_interaction_looks_up_what_was_assigned_without_its_fold(shape):
     assignment.move(torch.arange(10), views)
     ids = torch.randint(0, 10, shape)
     folds = torch.tensor([0, 1, 1, 0, 1, 0])
-    assert torch.equal(assignment(ids), views[ids, 2])
-    with without([assignment], folds):
-        for row, fold, found in zip(ids, folds, assignment(ids)):
-            assert torch.equal(found, views[row, fold])
-    assert torch.equal(assignment(ids), views[ids, 2])
+    for row, fold, found in zip(ids, folds, assignment(ids, folds)):
+        assert torch.equal(found, views[row, fold])
+    assert torch.equal(assignment.eval()(ids), views[ids, 2])
+    assert torch.equal(assignment(None), views[:, 2])
+
+
+def test_what_a_batch_is_trained_with_comes_from_its_ids():
+    assignment = ClusterAssignment(10, 5, 5, folds=2)
+    assignment.move(torch.arange(10), torch.randint(0, 5, (10, 3)))
+    columns = [torch.arange(10), torch.arange(10).flip(0)]
+    own = fold_of(columns, 2)
+    with cross_fitted(columns):
+        assert torch.equal(assignment(columns[1]), assignment(columns[1], own))
+        with cross_fitted(columns, fold=1):
+            assert torch.equal(assignment(columns[0]), assignment(columns[0], torch.ones_like(own)))
+        assert torch.equal(assignment(columns[0]), assignment(columns[0], own))
+
+
+def test_a_lookup_in_training_that_leaves_nothing_out_is_an_error():
+    assignment = ClusterAssignment(10, 5, folds=2)
+    table = AdditiveEmbedding([ClusteredEmbedding(assignment, 3), ClusteredEmbedding(assignment, 3)])
+    ids = torch.arange(4)
+    for some in (ids, None):
+        with pytest.raises(LeakError, match="without the folds of the batch"):
+            table(some)
+        with torch.no_grad():
+            assert table(some).shape[1] == 3
+    for some in (None, ids.repeat(2)):
+        with pytest.raises(LeakError, match="batch of 4 interactions"), cross_fitted([ids]):
+            table.eval()(some)
+    assert table(None).shape == (10, 3)
 
 
 def test_without_folds_nothing_is_stored_or_looked_up_otherwise():
     assignment = ClusterAssignment(10, 5, 5)
     assert assignment.held_out.numel() == 0
-    with cross_fitted([assignment], [torch.arange(10)]):
+    with cross_fitted([torch.arange(10)]):
         assert torch.equal(assignment(torch.arange(10)), torch.arange(10) % 5)
 
 
@@ -181,8 +213,8 @@ def test_growth_equals_the_reference(levels, growing, settings):
 def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
     """What does not fit into memory at once is decided by the levels as the first portion has grown them."""
     found = []
-    for held in (reassignment.MAX_HELD, 1):
-        monkeypatch.setattr(reassignment, "MAX_HELD", held)
+    for sampled in (reassignment.sample_size, lambda counts, width, folds: 12):
+        monkeypatch.setattr(reassignment, "sample_size", sampled)
         monkeypatch.setattr(reassignment, "MAX_NUMBERS", 1 << 11)
         problem = twins(1, 2, start=3)[0]
         run, seen = problem.objective.outputs, []
@@ -202,6 +234,15 @@ def test_portions_of_the_entities_are_decided_alike(growing, monkeypatch):
         found.append(all_views(problem))
     assert len(seen) > 5  # several portions
     assert growing or torch.equal(*found)
+
+
+def test_the_sample_that_levels_are_grown_by_is_as_large_as_its_views():
+    counts = torch.full((100,), 10)
+    of_one = 10 * (4 + 2 * 3) + 6 * 3 * 4
+    assert reassignment.sample_size(counts, 4, 2) == 100
+    few = counts * (reassignment.MAX_SAMPLED // (10 * (4 + 2 * 3)) // 2)
+    assert reassignment.sample_size(few, 4, 2) == 1
+    assert reassignment.sample_size(counts.repeat(1 << 20), 4, 2) == reassignment.MAX_SAMPLED // of_one
 
 
 def test_a_label_has_no_say_in_its_own_fold():
@@ -339,10 +380,11 @@ def test_losses_of_entities_are_exact_for_a_squared_error():
         first, second = (level.assignment for level in at)
         found, expected = [], []
         for cluster in torch.arange(5).split(1):
-            with first.provisionally(one, first(one)), second.provisionally(one, cluster):
+            here = first.views(one)[:, -1]
+            with first.provisionally(one, here), second.provisionally(one, cluster):
                 outputs = problem.objective.outputs(of_entity).detach()
             found.append(problem.objective.loss(outputs, problem.objective.targets(of_entity)).sum())
-            row = (at[0].rows[at[0].column[first(one)]] + at[1].rows[cluster])[0]
+            row = (at[0].rows[at[0].column[here]] + at[1].rows[cluster])[0]
             expected.append(losses.linear[number] @ row + row @ losses.curvature[number] @ row / 2)
         assert torch.allclose(torch.stack(found) - found[0], torch.stack(expected) - expected[0], atol=1e-3)
 
@@ -426,8 +468,9 @@ def test_a_change_that_raises_the_loss_is_refused(monkeypatch):
     assert states[float("inf")][0] > 0 and not states[float("inf")][1]
 
 
-@pytest.mark.parametrize("growing", [(), (0, 1)])
-def test_bounds_of_memory_change_no_decision(growing, monkeypatch):
+@pytest.mark.parametrize(("growing", "sampled"), [((), 40), ((0, 1), 40), ((0, 1), 12)])
+def test_bounds_of_memory_change_no_decision(growing, sampled, monkeypatch):
+    monkeypatch.setattr(reassignment, "sample_size", lambda counts, width, folds: min(sampled, len(counts)))
     bounds = {name: getattr(reassignment, name) for name in ("MAX_INTERACTIONS", "MAX_CHUNK", "MAX_NUMBERS")}
     for seed in range(3):
         found = []

@@ -1,4 +1,3 @@
-from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -10,7 +9,8 @@ from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.paper.reassignment import reassign
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
 from recbole_cel.embedding.additive import look_up
-from recbole_cel.embedding.assignment import clusters_of, without
+from recbole_cel.embedding.assignment import clusters_of
+from recbole_cel.embedding.slots import record_slots
 
 
 class TwoLevels(Factorisation):
@@ -50,16 +50,14 @@ def levels_with_choices(**options):
 
 @pytest.mark.parametrize("options", [{}, {"gradient_averaging": True}, {"personalisation": True}])
 @pytest.mark.parametrize("shape", [(), (7,), (7, 4), (0,)])
-@pytest.mark.parametrize("folds", [(), (0,), (0, 1, 2)])
+@pytest.mark.parametrize("folds", [False, True])
 def test_rows_of_the_levels_add_up(options, shape, folds):
     levels = levels_with_choices(**options)
     ids, weights = torch.randint(40, shape), torch.randn(*shape, 5)
-    with ExitStack() as stack:
-        for number in folds if shape else ():
-            fold = torch.randint(3, shape[:1])
-            stack.enter_context(without([levels[number].assignment], fold))
-        rows = AdditiveEmbedding(levels)(ids)
-        expected = levels[0](ids) + levels[1](ids) + levels[2](ids)
+    table = AdditiveEmbedding(levels).train(folds and bool(shape))
+    fold = torch.randint(3, shape[:1]) if table.training else None
+    rows = table(ids, fold)
+    expected = levels[0](ids, fold) + levels[1](ids, fold) + levels[2](ids, fold)
     assert rows.shape == expected.shape and torch.allclose(rows, expected, atol=1e-6)
     found, wanted = (
         torch.autograd.grad((some * weights).sum(), [level.weight for level in levels])
@@ -79,12 +77,11 @@ def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded):
         tables.append(AdditiveEmbedding([ClusteredEmbedding(one, width, std=0.5) for one in assignments]))
     ids, weights = [torch.randint(40, (12,)) for _ in tables], torch.randn(12, 3, width)
     parameters = [parameter for table in tables for parameter in table.parameters()]
-    with ExitStack() as stack:
-        records = [stack.enter_context(tables[number].levels[0].record()) for number in recorded]
+    with record_slots([tables[number].levels[0] for number in recorded]) as slots:
         rows = look_up(tables, ids)
         (rows * weights).sum().backward()
-    for number, record in zip(recorded, records):
-        assert torch.allclose(record[0].rows.grad, weights[:, number])
+    for number, (slot,) in zip(recorded, slots.values()):
+        assert torch.allclose(slot.rows.grad, weights[:, number])
     expected = torch.stack([sum(level(some) for level in levels_of(t)) for t, some in zip(tables, ids)], dim=1)
     assert torch.allclose(rows, expected, atol=1e-6)
     wanted = torch.autograd.grad((expected * weights).sum(), parameters)
@@ -99,10 +96,7 @@ def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded):
 def test_levels_of_one_field_and_fold_are_looked_up_together():
     levels = levels_with_choices()
     fold = torch.arange(40) % 3
-    with ExitStack() as stack:
-        for level in levels:
-            stack.enter_context(without([level.assignment], fold))
-        together = torch.stack(clusters_of([level.assignment for level in levels], torch.arange(40)), dim=1)
+    together = torch.stack(clusters_of([level.assignment for level in levels], torch.arange(40), fold), dim=1)
     views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels], dim=1)
     assert torch.equal(together, views[torch.arange(40), :, fold])
 

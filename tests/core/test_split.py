@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from factorisation import Problem
@@ -133,9 +131,32 @@ def test_small_clusters_in_bounded_batches_equal_the_reference():
     assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
 
 
-def test_the_tables_may_not_be_looked_up_twice():
+def test_a_table_may_be_looked_up_several_times_for_one_id():
+    """A model that asks twice for a row depends on it by the sum of both."""
+    twice, once = Problem(9), Problem(9)
+    run, run_once = twice.objective.outputs, once.objective.outputs
+    twice.objective.outputs = lambda rows: run(rows) + twice.model.user(twice.users[rows]).sum(-1)
+
+    def with_one_lookup(rows):
+        found = []
+        hook = once.model.user.register_forward_hook(lambda _module, _ids, out: found.append(out))
+        outputs = run_once(rows)
+        hook.remove()
+        return outputs + found[0].sum(-1)
+
+    once.objective.outputs = with_one_lookup
+    split(twice), split(once)
+    assert torch.equal(twice.model.user.assignment.clusters, once.model.user.assignment.clusters)
+    assert twice.model.user.assignment.num_clusters > 1
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [(lambda users: users + 1, "one id of each"), (lambda users: users[:3], r"ids of shape \(3,\) were")],
+)
+def test_a_table_may_not_be_looked_up_for_other_ids(others, message):
     problem = Problem(9)
-    run = copy.copy(problem.objective.outputs)
-    problem.objective.outputs = lambda rows: run(rows) + problem.model.user(problem.users[rows]).sum(-1)
-    with pytest.raises(ValueError, match="once per interaction"):
+    run = problem.objective.outputs
+    problem.objective.outputs = lambda rows: run(rows) + problem.model.user(others(problem.users[rows]) % 40).sum()
+    with pytest.raises(ValueError, match=message):
         split(problem)

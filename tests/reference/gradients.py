@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
 from recbole_cel.embedding import ClusteredEmbedding
+from recbole_cel.embedding.slots import record_slots
 from recbole_cel.evidence import Objective
 
 # Below this share of the mean squared gradient, a variance is rounding.
@@ -19,10 +19,9 @@ def recorded_outputs(
     objective: Objective, tables: Sequence[ClusteredEmbedding], interactions: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Outputs of the interactions, and the rows that each table returned for them, as leaves."""
-    with ExitStack() as stack:
-        records = [stack.enter_context(table.record()) for table in tables]
+    with record_slots(tables) as slots:
         outputs = objective.outputs(interactions)
-    return outputs, [record[0].rows for record in records]
+    return outputs, [slots[table][0].rows for table in tables]
 
 
 def own_gradient(

@@ -45,6 +45,7 @@ class Choosing:
         self.points = [whitening.whiten(level.rows) for level in levels]
         self._gone = [torch.zeros(len(level.rows), dtype=torch.bool, device=level.rows.device) for level in levels]
         self.splits: list[tuple[int, Tensor, Tensor]] = []
+        self._chosen = False
 
     def choose(
         self, held: Sequence[Views], growing: Sequence[int], keep: Tensor | None, settle: bool = False
@@ -68,7 +69,9 @@ class Choosing:
             stays |= torch.cat([keep[views.chunk.entities] for views in held]).unsqueeze(1)
         present = [torch.cat(of_level) for of_level in zip(*(views.choice for views in held))]
         choices = [torch.cat([columns[known], rest]) for columns, rest in zip(present, self.resting)]
-        moving = torch.cat([~stays[known], known.new_ones(1)])
+        # Where those rest of whom nothing is known does not depend on how many portions there are.
+        moving = torch.cat([~stays[known], known.new_full((1,), not self._chosen)])
+        self._chosen = True
         some = moving.nonzero().squeeze(1)
         if cells is not None and settle:
             self._settle(points, None, choices, (), some, sweeps=1)

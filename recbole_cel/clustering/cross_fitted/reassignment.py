@@ -26,12 +26,13 @@ from ..policy import Change
 from ..settings import ClusterSettings
 from .choosing import Choosing
 
-# Bounds of memory: interactions in one pass through the model, and of one chunk; numbers of its views; numbers
-# that are held of the entities that levels are grown by.
+# Bounds of memory, which change no decision: interactions in one pass through the model, and of one chunk; numbers
+# of its views.
 MAX_INTERACTIONS = 1 << 13
 MAX_CHUNK = 1 << 16
 MAX_NUMBERS = 1 << 22
-MAX_HELD = 1 << 24
+# Numbers of the views of the entities that levels are grown by; more would hardly tell more.
+MAX_SAMPLED = 1 << 24
 # What an interaction is trained with is chosen without it, so its loss may rise a little. If losses rise by more
 # than this share, a quadratic function is no picture of them, as in a network that has hardly been trained.
 MAX_RISE = 0.05
@@ -80,8 +81,8 @@ def reassign_cross_fitted(
     views_of_one = (index.num_folds + 1) * width
     max_interactions = max(1, min(MAX_CHUNK, MAX_NUMBERS // views_of_one))
 
-    def look() -> Iterator[tuple[Chunk, Probe]]:
-        for chunk in index.chunks(entities, max_interactions):
+    def look(at: Tensor) -> Iterator[tuple[Chunk, Probe]]:
+        for chunk in index.chunks(at, max_interactions):
             if seen_before is None:
                 seen = probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
             else:
@@ -89,7 +90,8 @@ def reassign_cross_fitted(
             advance(len(chunk.interactions))
             yield chunk, seen
 
-    every = look()
+    number = sample_size(index.counts[entities], width, index.num_folds)
+    every = chain(look(entities[:number]), look(entities[number:]))
     some = _first(every, num_entities(width))
     whitening = _learn(objective, at, some, num_entities(width))
     start = Start.of(at, whitening)
@@ -98,7 +100,8 @@ def reassign_cross_fitted(
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)
     targets: list[list[Tensor]] = [[] for _ in at]
-    for held in _portions(Views(objective, start, whitening, *chunk) for chunk in chain(some, every)):
+    views_of_all = (Views(objective, start, whitening, *chunk) for chunk in chain(some, every))
+    for held in _sample_first(views_of_all, number):
         choices = choosing.choose(held, growing, keep, settle)
         growing = ()
         points = sum_of(choosing.points, choices)
@@ -156,14 +159,27 @@ def _learn(
     return Whitening.of(joined.curvature.sum(dim=0) / interactions, fit_prior(joined, dispersion))
 
 
-def _portions(every: Iterable[Views]) -> Iterator[list[Views]]:
-    """Chunks that may be held together."""
-    held, numbers = list[Views](), 0
+def sample_size(counts: Tensor, width: int, folds: int) -> int:
+    """How many of the first entities levels are grown by, if these have so many interactions each.
+
+    Args:
+        counts: shape ``(E,)``.
+        width: numbers D of a row.
+        folds: number of folds F.
+    """
+    views = folds + 1
+    numbers = counts * (width + 2 * views) + 6 * views * width
+    return max(1, int(torch.searchsorted(numbers.cumsum(0), MAX_SAMPLED, right=True)))
+
+
+def _sample_first(every: Iterable[Views], number: int) -> Iterator[list[Views]]:
+    """The chunks of the first ``number`` entities together, and the others one by one."""
+    sample = list[Views]()
     for views in every:
-        held.append(views)
-        numbers += views.num_numbers
-        if numbers > MAX_HELD:
-            yield held
-            held, numbers = [], 0
-    if held:
-        yield held
+        if number <= 0:
+            yield [views]
+            continue
+        sample.append(views)
+        number -= len(views.chunk.entities)
+        if number <= 0:
+            yield sample
