@@ -224,9 +224,9 @@ class ClusterOptimiser:
                 copy_row_state(self.optimiser, table.weight, parents, children)
 
     def _index_of(self, field: str) -> InteractionsByEntity:
-        if field not in self._index:
+        assignment = self.fields[field][0][0].assignment
+        if field not in self._index or len(self._index[field].counts) != assignment.num_entities:
             entities = self.objective.entities(field)
-            assignment = self.fields[field][0][0].assignment
             folds = self.objective.folds(assignment.num_folds) if assignment.num_folds > 1 else None
             self._index[field] = InteractionsByEntity(
                 entities, assignment.num_entities, folds, assignment.num_folds

@@ -36,8 +36,12 @@ class AdditiveEmbedding(nn.Module):
             sizes = ", ".join(f"{level.num_embeddings} x {level.embedding_dim}" for level in levels)
             raise ValueError(f"the levels must be of one size, got {sizes or 'no level'}")
         self.levels = nn.ModuleList(levels)
-        self.num_embeddings = levels[0].num_embeddings
         self.embedding_dim = levels[0].embedding_dim
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of entities N."""
+        return levels_of(self)[0].num_embeddings
 
     def forward(self, entities: Tensor | None, folds: Tensor | None = None) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them; ``folds`` as for the assignments."""

@@ -132,6 +132,25 @@ class ClusterAssignment(nn.Module):
                 held_out.masked_fill_(mask, cluster)
         self._count_members()
 
+    def extend(self, num_entities: int, like: int) -> None:
+        """Make room for ids up to ``num_entities - 1``; new ones start in the clusters of entity ``like``.
+
+        An entity without interactions is a good model of them. Own rows of tables are not extended.
+
+        Raises:
+            ValueError: if there are more ids already, or ``like`` is none of them.
+        """
+        more = num_entities - self.num_entities
+        if more < 0 or not 0 <= like < self.num_entities:
+            raise ValueError(
+                f"{self.num_entities} ids cannot become {num_entities}, of which the new ones are like id {like}"
+            )
+        self.clusters = torch.cat([self.clusters, self.clusters[like].expand(more)])
+        if self.num_folds > 1:
+            self.held_out = torch.cat([self.held_out, self.held_out[:, like : like + 1].expand(-1, more)], dim=1)
+        self.num_entities = num_entities
+        self._count_members()
+
     @contextmanager
     def provisionally(self, entities: Tensor, clusters: Tensor) -> Iterator[None]:
         """Look ``entities`` up in ``clusters`` within the block, then put everything back."""

@@ -52,7 +52,6 @@ class ClusteredEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.assignment = assignment
-        self.num_embeddings = assignment.num_entities
         self.embedding_dim = embedding_dim
         self.gradient_averaging = gradient_averaging
         device = assignment.clusters.device
@@ -84,6 +83,11 @@ class ClusteredEmbedding(nn.Module):
             averaged: Tensor = _ScaleGradient.apply(rows, 1.0 / members)
             return averaged
         return rows
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of entities N."""
+        return self.assignment.num_entities
 
     def start_personalisation(self) -> None:
         """Let the optimiser train the entities' own rows from now on."""

@@ -61,7 +61,7 @@ def exact(monkeypatch):
 
 
 def all_views(problem):
-    everyone = torch.arange(40)
+    everyone = torch.arange(problem.tables[0].num_embeddings)
     return torch.stack([tables[0].assignment.views(everyone) for tables in problem.levels])
 
 
@@ -490,3 +490,27 @@ def test_bounds_of_memory_change_no_decision(growing, sampled, monkeypatch):
             )
             found.append(all_views(problem))
         assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
+
+
+def test_ids_that_come_later_start_like_one_without_interactions_and_move_at_the_next_event():
+    problem = twins(3, 2, start=3)[0]
+    likes = problem.users % 2
+    problem.labels.copy_(likes)
+    fields = {"user": [problem.model.user, problem.model.user_bias]}
+    settings = ClusterSettings(folds=3, levels=2)
+    optimiser = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=10)
+    optimiser.reassign("user")
+    views = all_views(problem)
+    for tables in problem.levels:
+        with pytest.raises(ValueError, match="40 ids cannot become 30"):
+            tables[0].assignment.extend(30, like=0)
+        tables[0].assignment.extend(50, like=0)
+    assert torch.equal(all_views(problem)[:, :40], views)
+    assert torch.equal(all_views(problem)[:, 40:], views[:, :1].expand(-1, 10, -1))
+    # The interactions of half of the users become those of new ones of both kinds.
+    some = (problem.users >= 4) & (problem.users % 4 >= 2)
+    problem.users[some] = 40 + problem.users[some] % 8
+    optimiser.reassign("user")
+    moved = all_views(problem)
+    assert torch.equal(moved[:, 48], moved[:, 49])
+    assert not torch.equal(moved[:, 40:48], moved[:, 48:49].expand(-1, 8, -1))
