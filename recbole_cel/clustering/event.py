@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+SPLIT, REASSIGNMENT, JOINT_SPLIT = "split", "reassignment", "joint split"
+"""Kinds of events."""
+
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Opened with what is being done and how many interactions it has; gives a function to call with each few."""
 
@@ -56,7 +59,7 @@ class ClusterEvent:
     def scalars(self) -> dict[str, float]:
         """Numbers for a plot, by ``Clusters/<field>/<kind>/<what>``."""
         numbers = {"clusters": self.clusters_after, "moved": self.moved, "seconds": self.seconds}
-        if self.kind == "joint split":
+        if self.kind == JOINT_SPLIT:
             numbers["directions"] = self.directions
         else:
             numbers |= {"loss_before": self.loss_before, "loss_after": self.loss_after}
@@ -64,7 +67,7 @@ class ClusterEvent:
 
     def __str__(self) -> str:
         where = f" of level {self.level}" if self.level > 1 else ""
-        if self.kind == "joint split":
+        if self.kind == JOINT_SPLIT:
             tests = " ".join(f"{test:.1f}" for test in self.agreement) or "none"
             return (
                 f"{self.field} {self.kind} at step {self.step}: {self.directions} directions, tests {tests}, "

@@ -15,11 +15,11 @@ from ..embedding.clustered import ClusteredEmbedding
 from ..evidence.grouping import InteractionsByEntity
 from ..evidence.objective import Objective
 from .cross_fitted.policy import CrossFittedPolicy
-from .event import ClusterEvent, Progress, no_progress
+from .event import JOINT_SPLIT, REASSIGNMENT, SPLIT, ClusterEvent, Progress, no_progress
 from .field import by_level, has_choice, num_clusters, with_room
 from .joint import PairSplitter
 from .paper.policy import PaperPolicy
-from .policy import Levels, Policy, Task
+from .policy import Change, Levels, Policy, Task
 from .row_state import copy_row_state
 from .schedule import Schedule
 from .settings import ClusterSettings
@@ -99,7 +99,7 @@ class ClusterOptimiser:
         """Count one optimiser step and do what is due after it; returns the events.
 
         After the first step, and whenever growth that rests is tried again, pairs of fields are split jointly
-        before anything else. In which order fields are then split and reassigned is up to the policy.
+        before anything else. In which rounds fields are then split and reassigned is up to the policy.
         """
         schedule = self._schedule
         schedule.steps += 1
@@ -118,22 +118,15 @@ class ClusterOptimiser:
         if (reassigned or growing or jointly) and self.objective.refresh():
             self._index.clear()
         events = self.split_jointly() if jointly else []
-        order = self._policy.order(self.fields, growing, reassigned)
-        if order:
-            started = time.perf_counter()
-            number = len(self._index_of(order[0][0]).order)
-            self._policy.observe({name: self.fields[name] for name, _ in order}, number)
-            share = (time.perf_counter() - started) / len(order)
-        for name, grows in order:
-            events.append(self._change(name, grows, share))
-            self._on_event(events[-1])
+        for due in self._policy.rounds(self.fields, growing, reassigned):
+            events += self._round(due)
         return events
 
     def split_jointly(self) -> list[ClusterEvent]:
         """Look now for directions that pairs of fields have in common, and split levels of both along them."""
         events = list[ClusterEvent]()
         splitter = PairSplitter(self.objective, self.fields, self._seed + self.steps, self.settings.split_count)
-        with self._progress("joint split", splitter.num_visits) as advance:
+        with self._progress(JOINT_SPLIT, splitter.num_visits) as advance:
             done = splitter.split_all(advance)
         for pair in done:
             for name, splits in zip(pair.fields, pair.done.splits):
@@ -151,27 +144,40 @@ class ClusterOptimiser:
 
         With cross-fitting, all entities are reassigned in passing.
         """
-        return self._change(field, True)
+        return self._round([(field, True)])[0]
 
     def reassign(self, field: str) -> ClusterEvent:
         """Reassign the entities of ``field`` now, in every level that has several clusters."""
-        return self._change(field, False)
+        return self._round([(field, False)])[0]
 
-    def _change(self, field: str, grows: bool, seconds: float = 0.0) -> ClusterEvent:
-        """Let the policy change a field; to look at its interactions took so many ``seconds`` already."""
-        started, before = time.perf_counter() - seconds, num_clusters(self.fields[field])
-        levels, index, schedule = self.fields[field], self._index_of(field), self._schedule
+    def _round(self, due: Sequence[tuple[str, bool]]) -> list[ClusterEvent]:
+        """Let the policy choose for fields, which may grow, and write what it chose."""
+        started = time.perf_counter()
+        self._policy.observe({name: self.fields[name] for name, _ in due}, len(self._index_of(due[0][0]).order))
+        share = (time.perf_counter() - started) / len(due)
+        chosen = list[tuple[Change, float]]()
+        for name, grows in due:
+            started = time.perf_counter()
+            change = self._choose(name, grows)
+            chosen.append((change, share + time.perf_counter() - started))
+        events = list[ClusterEvent]()
+        for (name, grows), (change, seconds) in zip(due, chosen):
+            events.append(self._write(name, grows, change, seconds))
+            self._on_event(events[-1])
+        return events
+
+    def _choose(self, field: str, grows: bool) -> Change:
+        index, schedule = self._index_of(field), self._schedule
         # A generator of its own for each step, so that a resumed run draws what the first one drew.
         generator = torch.Generator().manual_seed(self._seed + self.steps)
         keep = None
         if self.settings.reassign_keep and not grows:
             keep = torch.rand(len(index.counts), generator=generator) < self.settings.reassign_keep
             keep = keep.to(index.counts.device)
-        kind, had_room = "split" if grows else "reassignment", bool(with_room(levels))
-        with self._progress(f"{field} {kind}", len(index.order)) as advance:
+        with self._progress(f"{field} {SPLIT if grows else REASSIGNMENT}", len(index.order)) as advance:
             task = Task(
                 field,
-                levels,
+                self.fields[field],
                 index,
                 grows,
                 schedule.growths(field),
@@ -181,26 +187,31 @@ class ClusterOptimiser:
                 generator,
                 advance,
             )
-            done = self._policy.change(task)
-        for number, parents, children in done.splits:
+            return self._policy.choose(task)
+
+    def _write(self, field: str, grows: bool, change: Change, seconds: float) -> ClusterEvent:
+        started, levels, index = time.perf_counter(), self.fields[field], self._index_of(field)
+        before, had_room = num_clusters(levels), bool(with_room(levels))
+        change.write()
+        for number, parents, children in change.splits:
             self._carry_state(levels[number], parents, children)
         if grows and had_room and self._policy.tests_splits:
-            schedule.grew(field, before, sum(len(children) for *_, children in done.splits))
-        total = done.interactions
+            self._schedule.grew(field, before, sum(len(children) for *_, children in change.splits))
+        total = change.interactions
         if total is None:
             total = float(self.objective.weights(index.order).double().sum())
         return ClusterEvent(
-            kind,
+            SPLIT if grows else REASSIGNMENT,
             field,
-            min((number + 1 for number, *_ in done.splits), default=0),
+            min((number + 1 for number, *_ in change.splits), default=0),
             self.steps,
             before,
             num_clusters(levels),
-            done.moved,
+            change.moved,
             levels[0][0].num_embeddings,
-            done.loss_before / max(1.0, total),
-            done.loss_after / max(1.0, total),
-            time.perf_counter() - started,
+            change.loss_before / max(1.0, total),
+            change.loss_after / max(1.0, total),
+            seconds + time.perf_counter() - started,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,8 +18,12 @@ from .settings import ClusterSettings
 Levels = Sequence[list[ClusteredEmbedding]]
 
 
+def nothing() -> None:
+    """Has been written already, or there is nothing to write."""
+
+
 class Change(NamedTuple):
-    """What became of a field's clusters.
+    """What becomes of a field's clusters.
 
     Attributes:
         moved: entities in another cluster than before.
@@ -28,6 +32,7 @@ class Change(NamedTuple):
         splits: for each level that was split, its number, and the ids of parents and children.
         change: shape ``(n,)``, of the output of each interaction, to first order; with folds only, else None.
         interactions: how many the losses are of, by their weights; None is all.
+        write: writes rows and assignments.
     """
 
     moved: int
@@ -36,6 +41,7 @@ class Change(NamedTuple):
     splits: Sequence[tuple[int, Tensor, Tensor]] = ()
     change: Tensor | None = None
     interactions: float | None = None
+    write: Callable[[], None] = nothing
 
 
 @dataclass(frozen=True)
@@ -88,15 +94,18 @@ class Policy(ABC):
         self.settings = settings
 
     @abstractmethod
-    def order(
+    def rounds(
         self, fields: Iterable[str], growing: Sequence[str], reassigned: Sequence[str]
-    ) -> list[tuple[str, bool]]:
-        """In which order fields are changed that are due at one step, and whether each grows then."""
+    ) -> list[list[tuple[str, bool]]]:
+        """In which order fields are changed that are due at one step, and whether each grows then.
+
+        What is chosen for the fields of one round is chosen before any of it is written.
+        """
 
     @abstractmethod
     def observe(self, fields: Mapping[str, Levels], number: int) -> None:
-        """Look at all ``number`` interactions for ``fields`` that are changed in turn, if that pays."""
+        """Begin a round for ``fields``, and look at all ``number`` interactions for them at once if that pays."""
 
     @abstractmethod
-    def change(self, task: Task) -> Change:
-        """Split or reassign one field."""
+    def choose(self, task: Task) -> Change:
+        """Choose what to split, or where entities belong, in one field."""

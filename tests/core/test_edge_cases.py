@@ -4,12 +4,12 @@ import pytest
 import torch
 from factorisation import Problem
 from reference.paper import reference_reassign, reference_split
+from written import apply_split, reassign
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.paper import reassignment
 from recbole_cel.clustering.paper import split as split_module
-from recbole_cel.clustering.paper.reassignment import reassign
-from recbole_cel.clustering.paper.split import apply_split, propose_split
+from recbole_cel.clustering.paper.split import propose_split
 from recbole_cel.evidence import ModuleObjective
 from recbole_cel.evidence.grouping import InteractionsByEntity
 

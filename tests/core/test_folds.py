@@ -4,11 +4,11 @@ from factorisation import Problem
 from reference.cross_fitted import reference_reassign_cross_fitted
 from reference.prior import Expansion
 from torch import nn
+from written import reassign_cross_fitted
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.clustering.cross_fitted import reassignment
+from recbole_cel.clustering.cross_fitted import policy, reassignment
 from recbole_cel.clustering.cross_fitted.points import Cells, Points
-from recbole_cel.clustering.cross_fitted.reassignment import reassign_cross_fitted
 from recbole_cel.embedding import (
     AdditiveEmbedding,
     ClusterAssignment,
@@ -362,7 +362,7 @@ def test_reassignment_without_any_interaction_moves_nothing():
     index = InteractionsByEntity(nothing, 40, nothing, 3)
     generator = torch.Generator().manual_seed(0)
     done = reassign_cross_fitted(problem.objective, problem.levels, index, ClusterSettings(folds=3), generator)
-    assert done == (0, 0.0, 0.0, (), None, None)
+    assert done[:4] == (0, 0.0, 0.0, ())
     assert torch.equal(all_views(problem), before)
 
 
@@ -389,29 +389,64 @@ def test_losses_of_entities_are_exact_for_a_squared_error():
         assert torch.allclose(torch.stack(found) - found[0], torch.stack(expected) - expected[0], atol=1e-3)
 
 
-def test_fields_that_share_a_probe_know_of_each_others_moves():
+@pytest.mark.parametrize("shared", [True, False])
+def test_fields_of_a_round_know_of_each_others_moves(shared, monkeypatch):
+    if not shared:
+        monkeypatch.setattr(policy, "MAX_PROBED", 0)
     problem = twins(2, 1, start=2)[0]
     # Users of two kinds, so that no cluster loses all members.
     problem.labels.copy_(torch.bernoulli((3.0 * (problem.users % 2) - 1.5).sigmoid()))
     fields = {"user": problem.tables, "item": [problem.model.item]}
-    everything = torch.arange(400)
-    losses = []
-
-    def after(event):
-        outputs = problem.objective.outputs(everything).detach()
-        losses.append(float(problem.objective.loss(outputs, problem.labels).mean()))
-
     settings = ClusterSettings(folds=3, reassign_interval=1, reassign_gain=0.0, split_interval=9)
     runs = []
     run = problem.objective.outputs
     problem.objective.outputs = lambda rows, *fold: (runs.append(len(rows)), run(rows, *fold))[1]
-    clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1, on_event=after)
+    clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1)
     clusters.split_jointly = list  # which would look at the outputs, too
     user, item = clusters.step()
     assert user.moved > 0 and item.moved > 0 and user.clusters_after == 2
-    assert user.loss_after == pytest.approx(losses[0], rel=1e-4)
-    assert item.loss_before == pytest.approx(losses[0], rel=1e-4)
-    assert sum(runs) == 400 + 2 * 400  # one probe, and the two measurements of this test
+    assert item.loss_before == pytest.approx(user.loss_after, rel=1e-6)
+    assert sum(runs) == (400 if shared else 800)
+    outputs = run(torch.arange(400)).detach()
+    loss = float(problem.objective.loss(outputs, problem.labels).mean())
+    # To first order in both.
+    assert item.loss_after == pytest.approx(loss, rel=2e-2) and loss < user.loss_before
+
+
+def test_fields_of_a_round_choose_alike_with_one_pass_or_with_one_each(monkeypatch):
+    found = []
+    for most in (policy.MAX_PROBED, 0):
+        monkeypatch.setattr(policy, "MAX_PROBED", most)
+        problem = twins(5, 2, start=3)[0]
+        fields = {"user": [problem.model.user, problem.model.user_bias], "item": [problem.model.item]}
+        settings = ClusterSettings(folds=3, levels=2, split_gain=0.0)
+        clusters = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=1)
+        for _ in range(3):
+            clusters.step()
+        found.append([all_views(problem), problem.model.item.assignment.views(torch.arange(30))])
+    assert all(map(torch.equal, *found))
+
+
+def test_an_event_that_fails_at_one_field_changes_none(monkeypatch):
+    problem = twins(2, 1, start=2)[0]
+    fields = {"user": problem.tables, "item": [problem.model.item]}
+    clusters = ClusterOptimiser(fields, problem.objective, ClusterSettings(folds=3), steps_per_epoch=1)
+    clusters.split_jointly = list
+    before = {name: value.clone() for name, value in problem.model.state_dict().items()}
+    choose, moved = policy.choose_cross_fitted, []
+
+    def fail_at_items(objective, levels, *args, **options):
+        if levels[0] == [problem.model.item]:
+            raise ValueError("a gradient is not finite")
+        done = choose(objective, levels, *args, **options)
+        moved.append(done.moved)
+        return done
+
+    monkeypatch.setattr(policy, "choose_cross_fitted", fail_at_items)
+    with pytest.raises(ValueError, match="not finite"):
+        clusters.step()
+    assert moved[0] > 0
+    assert all(torch.equal(value, before[name]) for name, value in problem.model.state_dict().items())
 
 
 def few_known(problem):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from factorisation import Factorisation, Problem
 from reference.paper import reference_reassign
+from written import reassign
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.clustering.paper.reassignment import reassign
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
 from recbole_cel.embedding.additive import look_up
 from recbole_cel.embedding.assignment import clusters_of

@@ -2,8 +2,8 @@ import pytest
 import torch
 from factorisation import Problem
 from reference.paper import reference_reassign
+from written import reassign
 
-from recbole_cel.clustering.paper.reassignment import reassign
 from recbole_cel.evidence.probe import is_linear_in_row
 
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 from factorisation import Problem
 from reference.paper import reference_split
+from written import apply_split
 
 from recbole_cel.clustering.gpca import fit_cuts
-from recbole_cel.clustering.paper.split import apply_split, propose_split
+from recbole_cel.clustering.paper.split import propose_split
 from recbole_cel.clustering.settings import SPLIT_CRITERIA, SPLIT_THRESHOLDS
 
 

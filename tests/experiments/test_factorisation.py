@@ -1,8 +1,9 @@
 import pytest
 import torch
+from written import apply_split
 
 from recbole_cel.clustering import ClusterSettings
-from recbole_cel.clustering.paper.split import apply_split, propose_split
+from recbole_cel.clustering.paper.split import propose_split
 from recbole_cel.embedding import levels_of
 from recbole_cel.evidence.grouping import InteractionsByEntity
 from recbole_cel.experiments.factorisation import Factorisation

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from torch import Tensor
+
 from ...evidence.objective import Objective
 from ...evidence.probe import Probe, probe_everything
 from ..field import grown_next
 from ..policy import Change, Levels, Policy, Task
 from ..settings import ClusterSettings
-from .reassignment import reassign_cross_fitted
+from .reassignment import choose_cross_fitted
 
-# A probe that several fields share: numbers in it, and interactions in one pass through the model.
+# Bounds of memory: numbers in a probe that several fields share, and interactions in one pass through the model.
 MAX_PROBED = 1 << 26
 MAX_INTERACTIONS = 1 << 14
 
@@ -24,24 +26,29 @@ class CrossFittedPolicy(Policy):
     def __init__(self, objective: Objective, settings: ClusterSettings) -> None:
         super().__init__(objective, settings)
         self._seen: dict[str, Probe] = {}
+        self._change: Tensor | None = None
 
-    def order(
+    def rounds(
         self, fields: Iterable[str], growing: Sequence[str], reassigned: Sequence[str]
-    ) -> list[tuple[str, bool]]:
-        """One field after the other, each once."""
-        return [(name, name in growing) for name in fields if name in growing or name in reassigned]
+    ) -> list[list[tuple[str, bool]]]:
+        """All fields in one, each once."""
+        due = [(name, name in growing) for name in fields if name in growing or name in reassigned]
+        return [due] if due else []
 
     def observe(self, fields: Mapping[str, Levels], number: int) -> None:
-        """Probe all interactions for several fields at once, if that is small."""
-        self._seen = {}
+        """Probe all interactions for all fields in one pass, if that is small; otherwise each field does it."""
+        self._seen, self._change = {}, None
         tables = {name: levels[0] for name, levels in fields.items()}
         width = sum(table.embedding_dim for of_field in tables.values() for table in of_field)
         if len(fields) > 1 and number * width <= MAX_PROBED:
             self._seen = probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
 
-    def change(self, task: Task) -> Change:
-        """Reassign a field, and grow some of its levels if it grows."""
-        done = reassign_cross_fitted(
+    def choose(self, task: Task) -> Change:
+        """Choose clusters of a field, and grow some of its levels if it grows.
+
+        The outputs change with what was chosen for the fields before it in the round, to first order.
+        """
+        done = choose_cross_fitted(
             self.objective,
             task.levels,
             task.index,
@@ -52,10 +59,9 @@ class CrossFittedPolicy(Policy):
             merging=task.rests,
             keep=task.keep,
             seen_before=self._seen.pop(task.field, None),
+            change_before=self._change,
             advance=task.advance,
         )
-        # What the probe says of the outputs of the fields that follow changes with this one, to first order.
-        for name, seen in self._seen.items():
-            if done.change is not None:
-                self._seen[name] = seen._replace(outputs=seen.outputs + done.change)
+        if done.change is not None:
+            self._change = done.change if self._change is None else self._change + done.change
         return done

@@ -38,7 +38,7 @@ MAX_SAMPLED = 1 << 24
 MAX_RISE = 0.05
 
 
-def reassign_cross_fitted(
+def choose_cross_fitted(
     objective: Objective,
     levels: Sequence[Sequence[ClusteredEmbedding]],
     index: InteractionsByEntity,
@@ -50,11 +50,12 @@ def reassign_cross_fitted(
     merging: bool = False,
     keep: Tensor | None = None,
     seen_before: Probe | None = None,
+    change_before: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
-    """Choose the cluster of every view of every entity, and grow some levels.
+    """Choose the cluster of every view of every entity, and grow some levels; the caller has it written.
 
-    Nothing is changed if the summed loss would rise by more than a few per cent.
+    There is nothing to write if the summed loss would rise by more than a few per cent.
 
     Args:
         objective: the training loss.
@@ -67,6 +68,7 @@ def reassign_cross_fitted(
         merging: merge clusters that do not pay before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: a probe of all interactions, if there is one already.
+        change_before: shape ``(n,)``, by how much outputs are about to change by what was chosen for other fields.
         advance: called with the number of interactions done, for a progress bar.
 
     Raises:
@@ -87,6 +89,8 @@ def reassign_cross_fitted(
                 seen = probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
             else:
                 seen = seen_before.of(chunk.interactions)
+            if change_before is not None:
+                seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
             advance(len(chunk.interactions))
             yield chunk, seen
 
@@ -114,16 +118,21 @@ def reassign_cross_fitted(
             parts.append(level.alive.to(level.assignment.clusters.dtype)[choice])
     if after > (1 + MAX_RISE) * before:
         return Change(0, before, before)
-    changed = torch.zeros_like(entities, dtype=torch.bool)
-    idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
-    for level, parts, rest in zip(grown, targets, choosing.resting):
-        owners = entities.split([len(part) for part in parts])
-        for some, ids, part in zip(changed.split([len(part) for part in parts]), owners, parts):
+    moved = torch.zeros_like(entities, dtype=torch.bool)
+    for level, parts in zip(grown, targets):
+        sizes = [len(part) for part in parts]
+        for some, ids, part in zip(moved.split(sizes), entities.split(sizes), parts):
             some |= part[:, -1] != level.assignment.clusters[ids]
-        level.write()
-        resting = [int(level.alive[rest])] * parts[0].shape[1]
-        level.assignment.move_all([*zip(owners, parts)], (idle, resting))
-    return Change(int(changed.sum()), before, after, choosing.splits, change)
+    idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
+
+    def write() -> None:
+        for level, parts, rest in zip(grown, targets, choosing.resting):
+            owners = entities.split([len(part) for part in parts])
+            level.write()
+            resting = [int(level.alive[rest])] * parts[0].shape[1]
+            level.assignment.move_all([*zip(owners, parts)], (idle, resting))
+
+    return Change(int(moved.sum()), before, after, choosing.splits, change, write=write)
 
 
 def _first(every: Iterator[tuple[Chunk, Probe]], number: int) -> list[tuple[Chunk, Probe]]:

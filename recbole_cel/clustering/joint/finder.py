@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
 from ...evidence.objective import Objective
-from ..event import ClusterEvent
+from ..event import JOINT_SPLIT, ClusterEvent
 from ..field import has_choice, num_clusters
 from .directions import Directions, find_directions
 from .joint_split import JointSplit, Side, has_room_to_split, split_jointly
@@ -51,7 +51,7 @@ class PairSplit(NamedTuple):
     def event(self, step: int, entities: int) -> ClusterEvent:
         """The event; both fields have so many ``entities``."""
         return ClusterEvent(
-            *("joint split", " x ".join(self.fields), 0, step, *self.clusters, self.done.moved, entities),
+            *(JOINT_SPLIT, " x ".join(self.fields), 0, step, *self.clusters, self.done.moved, entities),
             *(math.nan, math.nan, self.seconds, self.done.kept, self.agreement),
         )
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ...evidence.probe import is_linear_in_row
 from ..field import has_choice, with_room
 from ..policy import Change, Levels, Policy, Task
-from .reassignment import reassign
-from .split import apply_split, propose_split
+from .reassignment import choose_best
+from .split import choose_split, propose_split
 
 LINEARITY_SAMPLE = 256
 
@@ -22,16 +22,19 @@ class PaperPolicy(Policy):
 
     tests_splits = False
 
-    def order(
+    def rounds(
         self, fields: Iterable[str], growing: Sequence[str], reassigned: Sequence[str]
-    ) -> list[tuple[str, bool]]:
-        """Reassignments first: right after a split the children's rows are equal, and nobody has a choice."""
-        return [(name, False) for name in reassigned] + [(name, True) for name in growing]
+    ) -> list[list[tuple[str, bool]]]:
+        """Reassignments first: right after a split the children's rows are equal, and nobody has a choice.
+
+        Each field's turn finds the model as the one before it has left it.
+        """
+        return [[(name, False)] for name in reassigned] + [[(name, True)] for name in growing]
 
     def observe(self, fields: Mapping[str, Levels], number: int) -> None:
-        """Nothing: each field's turn finds the model as the one before it has left it."""
+        """Nothing: interactions are looked at in passing."""
 
-    def change(self, task: Task) -> Change:
+    def choose(self, task: Task) -> Change:
         """Split one level, or reassign all."""
         return self._split(task) if task.grows else self._reassign(task)
 
@@ -41,18 +44,19 @@ class PaperPolicy(Policy):
             found = propose_split(
                 self.objective, tables, task.index, settings.split_threshold, task.generator, advance=task.advance
             )
-            done = apply_split(found, tables, task.index, settings.split_criterion, settings.split_count)
+            done = choose_split(found, tables, task.index, settings.split_criterion, settings.split_count)
             if len(done.parents):
                 break
         loss, splits = float(found.loss.sum()), [(task.levels.index(tables), done.parents, done.children)]
-        return Change(done.moved, loss, loss, splits, interactions=float(found.interactions.sum()))
+        number = float(found.interactions.sum())
+        return Change(done.moved, loss, loss, splits, interactions=number, write=done.write)
 
     def _reassign(self, task: Task) -> Change:
         levels = [tables for tables in task.levels if has_choice(tables)] or task.levels[:1]
         settings, candidates = self.settings, self.settings.reassign_candidates
         if candidates and len(task.index.order) and self._is_linear(task):
             candidates = 0
-        return reassign(
+        return choose_best(
             self.objective,
             levels,
             task.index,

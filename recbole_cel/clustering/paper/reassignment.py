@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor
 
+from ...embedding.assignment import ClusterAssignment
 from ...embedding.clustered import ClusteredEmbedding
 from ...evidence.codebook import Codebook
 from ...evidence.grouping import Chunk, InteractionsByEntity
@@ -25,7 +26,7 @@ ROUNDING = 1e-6
 SCREENING = 0.5
 
 
-def reassign(
+def choose_best(
     objective: Objective,
     levels: Sequence[Sequence[ClusteredEmbedding]],
     index: InteractionsByEntity,
@@ -36,14 +37,13 @@ def reassign(
     keep: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
-    """Move every entity to its best cluster if its summed loss falls by more than ``gain``.
+    """Choose the best cluster of every entity if its summed loss falls by more than ``gain``.
 
     The output is taken as linear in the entity's row, so one forward and one backward pass give its loss under
     all clusters at once, as one matrix product. With ``candidates = 0`` that decides, which is exact for models
     that are linear in the row, such as FM. Otherwise at most ``candidates`` clusters that look best, and better
     by half of ``gain``, are run through the model and decide. Entities without interactions, and empty clusters,
-    are left alone. Of several levels, each is decided after those before it. With folds, use
-    :func:`~.cross_fitting.reassign_cross_fitted`.
+    are left alone. Of several levels, each is decided after those before it.
 
     Args:
         objective: the training loss.
@@ -77,31 +77,37 @@ def reassign(
                     losses = _checked_losses(objective, level, chunk, losses, current, gain, candidates)
                 priced_own = own + level.price[current]
                 best, choice = (losses + level.price).min(dim=1)
-                moves = priced_own - best > gain + ROUNDING * own.abs()
+                better = priced_own - best > gain + ROUNDING * own.abs()
                 if keep is not None:
-                    moves &= ~keep[chunk.entities]
-                choice = torch.where(moves, choice, current)
+                    better &= ~keep[chunk.entities]
+                choice = torch.where(better, choice, current)
                 target.append(level.alive[choice])
                 if level is at[0]:
                     before += float(own.sum())
                 if level is at[-1]:
-                    after += float((torch.where(moves, best, priced_own) - level.price[choice]).sum())
-                elif candidates and bool(moves.any()):
+                    after += float((torch.where(better, best, priced_own) - level.price[choice]).sum())
+                elif candidates and bool(better.any()):
                     # Elsewhere than at the old row the model is another one to first order.
                     seen = []
-                    chosen = level.alive[choice[moves]]
-                    decided.enter_context(level.assignment.provisionally(chunk.entities[moves], chosen))
+                    chosen = level.alive[choice[better]]
+                    decided.enter_context(level.assignment.provisionally(chunk.entities[better], chosen))
                 else:
                     steps = level.rows[choice] - level.rows[current]
                     seen = [_moved(part, steps[piece.owner]) for piece, part in zip(pieces, seen)]
         advance(len(chunk.interactions))
     changed = torch.zeros_like(entities, dtype=torch.bool)
+    moves = list[tuple[ClusterAssignment, Tensor, Tensor]]()
     for level, parts in zip(at, targets):
         chosen = torch.cat(parts) if parts else entities
         differs = chosen != level.assignment(entities)
-        level.assignment.move(entities[differs], chosen[differs])
+        moves.append((level.assignment, entities[differs], chosen[differs]))
         changed |= differs
-    return Change(int(changed.sum()), before, after)
+
+    def write() -> None:
+        for assignment, some, clusters in moves:
+            assignment.move(some, clusters)
+
+    return Change(int(changed.sum()), before, after, write=write)
 
 
 def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor) -> Tensor:

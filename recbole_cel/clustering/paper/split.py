@@ -39,11 +39,15 @@ class Proposal(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Clusters that were split: ``children[i]`` took ``moved`` entities over from ``parents[i]``."""
+    """Clusters to split: ``children[i]`` takes entities over from ``parents[i]``, ``moved`` in all.
+
+    ``write`` has it done.
+    """
 
     parents: Tensor
     children: Tensor
     moved: int
+    write: Callable[[], None]
 
 
 def propose_split(
@@ -134,14 +138,14 @@ def _batches(
         yield entities[first:last], max_members if single else last - first
 
 
-def apply_split(
+def choose_split(
     proposal: Proposal,
     tables: Sequence[ClusteredEmbedding],
     index: InteractionsByEntity,
     criterion: str,
     max_splits: int = 0,
 ) -> Split:
-    """Split the best clusters by ``criterion`` into the ids that are free, best first, lowest id on a tie.
+    """Choose clusters by ``criterion`` to split into the ids that are free, best first, lowest id on a tie.
 
     Of the two children, the one with fewer interactions takes the new id. Entities without interactions have
     no gradient and stay where they are. Both children start at the parent's row, so no loss changes.
@@ -179,8 +183,12 @@ def apply_split(
     child_of[parents] = children
     flip = far > interactions - far
     moving = (beyond ^ flip[clusters]) & (child_of[clusters] >= 0)
-    assignment.move(entities[moving], child_of[clusters[moving]])
-    with torch.no_grad():
-        for table in tables:
-            table.weight[children] = table.weight[parents]
-    return Split(parents, children, int(moving.sum()))
+    movers, targets = entities[moving], child_of[clusters[moving]]
+
+    def write() -> None:
+        assignment.move(movers, targets)
+        with torch.no_grad():
+            for table in tables:
+                table.weight[children] = table.weight[parents]
+
+    return Split(parents, children, len(movers), write)
