@@ -19,10 +19,13 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from measure import Measured, measure
+from measure import Measured, measure, program
 from tabulate import tabulate
 
 from recbole_cel.config import literal
+
+# Where files are is nobody else's business, and how a run is shown changes nothing.
+PATHS = {"data_path", "checkpoint_dir", "show_progress", "state", "cel_checkpoint_interval"}
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--cold", nargs="*", type=int, default=[5, 10, 20])
     parser.add_argument("--metric", default="auc", help="what chooses and is shown, such as ndcg@10")
     parser.add_argument("--json", help="file to which each run is added as a line")
+    parser.add_argument("--protocol", help="what the runs are about, for the lines in --json")
     args, others = parser.parse_known_args()
     overrides: dict[str, Any] = {"show_progress": False, "state": "ERROR", "cel_checkpoint_interval": 0}
     if args.data_path:
@@ -86,7 +90,14 @@ def main() -> None:
         print(f"{model} {choice or ''} seed {seed}: {reached}", file=sys.stderr)
         if args.json:
             with open(args.json, "a") as file:
-                line = {"model": model, "dataset": args.dataset, "seed": seed, **overrides, **choice}
+                line = {
+                    "protocol": args.protocol,
+                    "model": model,
+                    "dataset": args.dataset,
+                    "seed": seed,
+                    **program(),
+                }
+                line |= {key: value for key, value in {**overrides, **choice}.items() if key not in PATHS}
                 groups = {name: group._asdict() for name, group in found.cold.items()}
                 file.write(json.dumps({**line, **found._asdict(), "cold": groups}) + "\n")
         return found

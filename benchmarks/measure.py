@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +45,8 @@ class Measured(NamedTuple):
         clusters: of each clustered field.
         seconds: wall time of training and validation.
         epochs: number of epochs trained.
+        serving: bytes of the entity fields' tables; None for models without a strategy.
+        training: the same while training, with the optimiser's state.
     """
 
     valid: dict[str, float]
@@ -51,6 +56,8 @@ class Measured(NamedTuple):
     clusters: list[int | None]
     seconds: float
     epochs: int
+    serving: int | None
+    training: int | None
 
 
 def measure(
@@ -82,7 +89,21 @@ def measure(
         [size.clusters for size in sizes],
         seconds,
         len(trainer.train_loss_dict),
+        sum(size.storage.serving for size in sizes) if sizes else None,
+        sum(size.storage.training for size in sizes) if sizes else None,
     )
+
+
+def program() -> dict[str, Any]:
+    """What ran: commit, versions and threads."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=7", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    return {
+        "commit": found.stdout.strip() or None,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _cold(dataset: Any, collected: Mapping[str, torch.Tensor], edges: Sequence[int]) -> dict[str, Group]:
