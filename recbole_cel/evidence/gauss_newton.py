@@ -17,7 +17,7 @@ from .objective import Objective, loss_slope
 from .probe import Probe
 
 # The least distance over which a slope is compared with itself: a smaller one would tell rounding.
-MIN_REACH = 0.01
+MIN_SPREAD = 0.01
 
 
 class Quadratic(NamedTuple):
@@ -43,20 +43,22 @@ class Quadratic(NamedTuple):
         """
         jacobian = seen.jacobian
         rows = sum_of([level.rows for level in levels], [level.choices(chunk.entities) for level in levels])
-        reach = Reach.of([level.rows for level in levels])
+        spread = RowSpread.of([level.rows for level in levels])
         trained, whole = rows[chunk.owner, chunk.fold], rows[:, -1]
         slopes = loss_slope(
             objective, seen.outputs + (jacobian * (whole[chunk.owner] - trained)).sum(dim=1), seen.targets
         )
-        centre = seen.outputs + (jacobian * (reach.centre - trained)).sum(dim=1)
-        bend = (seen.weights * bends(objective, centre, reach.distance(jacobian), seen.targets)).unsqueeze(1)
+        centre = seen.outputs + (jacobian * (spread.centre - trained)).sum(dim=1)
+        secants = (
+            seen.weights * secant_curvatures(objective, centre, spread.distance(jacobian), seen.targets)
+        ).unsqueeze(1)
         blocks = Blocks(chunk.owner, len(whole))
-        curvature = blocks.sum_products(blocks.pad(bend * jacobian), blocks.pad(jacobian))
+        curvature = blocks.sum_products(blocks.pad(secants * jacobian), blocks.pad(jacobian))
         gradient = chunk.sum_by_entity((seen.weights * slopes).unsqueeze(1) * jacobian)
         return cls(gradient - torch.einsum("gde,ge->gd", curvature, whole), curvature)
 
 
-class Reach(NamedTuple):
+class RowSpread(NamedTuple):
     """Where the rows that entities would have with any cluster in each level lie.
 
     Attributes:
@@ -68,7 +70,7 @@ class Reach(NamedTuple):
     spread: Tensor
 
     @classmethod
-    def of(cls, levels: Sequence[Tensor]) -> Reach:
+    def of(cls, levels: Sequence[Tensor]) -> RowSpread:
         """Of levels with these rows ``(K, D)``."""
         means = [rows.mean(dim=0) for rows in levels]
         centred = [rows - mean for rows, mean in zip(levels, means)]
@@ -76,12 +78,12 @@ class Reach(NamedTuple):
         return cls(torch.stack(means).sum(dim=0), spread)
 
     def distance(self, jacobian: Tensor) -> Tensor:
-        """How far outputs ``(...)`` with derivatives ``(..., D)`` by the row reach from the centre."""
+        """How far outputs ``(...)`` with derivatives ``(..., D)`` by the row are from the centre."""
         variance = ((jacobian @ self.spread) * jacobian).sum(dim=-1)
-        return variance.clamp(min=MIN_REACH**2).sqrt()
+        return variance.clamp(min=MIN_SPREAD**2).sqrt()
 
 
-def bends(objective: Objective, centre: Tensor, distance: Tensor, targets: Tensor) -> Tensor:
+def secant_curvatures(objective: Objective, centre: Tensor, distance: Tensor, targets: Tensor) -> Tensor:
     """Second derivatives of losses by the outputs, as means over a ``distance`` about outputs in the ``centre``.
 
     All are of one shape. At a single point they would mislead: a logistic loss is nearly flat where the output is

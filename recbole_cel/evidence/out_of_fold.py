@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .codebook import Codebook, sum_of
-from .gauss_newton import Reach, bends
+from .gauss_newton import RowSpread, secant_curvatures
 from .grouping import Blocks, Chunk
 from .objective import Objective, check_gradients, loss_slope
 from .probe import Probe
@@ -24,24 +24,24 @@ TOLERANCE = 1e-4
 MAX_STEPS = 10
 
 
-class Start(NamedTuple):
+class CurrentLevels(NamedTuple):
     """The levels of a field's embedding as an event finds them, as points.
 
     Attributes:
         levels: all levels.
         points: of each level, shape ``(K, D)``.
-        reach: of the points that entities may have.
+        spread: of the points that entities may have.
     """
 
     levels: Sequence[Codebook]
     points: Sequence[Tensor]
-    reach: Reach
+    spread: RowSpread
 
     @classmethod
-    def of(cls, levels: Sequence[Codebook], whitening: Whitening) -> Start:
+    def of(cls, levels: Sequence[Codebook], whitening: Whitening) -> CurrentLevels:
         """Of these levels."""
         points = [whitening.whiten(level.rows) for level in levels]
-        return cls(levels, points, Reach.of(points))
+        return cls(levels, points, RowSpread.of(points))
 
 
 class Views:
@@ -74,7 +74,7 @@ class Views:
     """
 
     def __init__(
-        self, objective: Objective, start: Start, whitening: Whitening, chunk: Chunk, seen: Probe
+        self, objective: Objective, start: CurrentLevels, whitening: Whitening, chunk: Chunk, seen: Probe
     ) -> None:
         self.chunk, self.outputs, self.targets, self.weights = chunk, seen.outputs, seen.targets, seen.weights
         self._objective = objective
@@ -100,9 +100,11 @@ class Views:
         self._slopes = weights * loss_slope(objective, without + shares, targets.expand_as(shares))
         self.gradient = blocks.sum_products(self._slopes.masked_fill(left_out, 0.0), self._derivative)
         check_gradients(self.gradient)
-        centre = without + (self._derivative @ start.reach.centre).unsqueeze(2)
-        bend = bends(objective, centre, start.reach.distance(self._derivative).unsqueeze(2), targets)
-        self._bends = (weights * bend).expand_as(shares).masked_fill(left_out, 0.0)
+        centre = without + (self._derivative @ start.spread.centre).unsqueeze(2)
+        secants = secant_curvatures(
+            objective, centre, start.spread.distance(self._derivative).unsqueeze(2), targets
+        )
+        self._curvatures = (weights * secants).expand_as(shares).masked_fill(left_out, 0.0)
 
     def expected(self) -> Tensor:
         """The targets of the views, by their interactions and by the prior, shape ``(E, F + 1, D)``.
@@ -111,19 +113,19 @@ class Views:
         need products with the curvature only. The mean curvature, which is one, guides them.
         """
         prior = self._whitening.precision
-        pull = prior * (self._whitening.mean - self.at) - self.gradient
+        residual = prior * (self._whitening.mean - self.at) - self.gradient
         guide = self.evidence.unsqueeze(2) + prior
-        direction = pull / guide
-        steps, agreement = torch.zeros_like(pull), (pull * direction).sum(dim=2, keepdim=True)
-        tiny, enough = torch.finfo(pull.dtype).tiny, TOLERANCE * agreement
+        direction = residual / guide
+        steps, agreement = torch.zeros_like(residual), (residual * direction).sum(dim=2, keepdim=True)
+        tiny, enough = torch.finfo(residual.dtype).tiny, TOLERANCE * agreement
         for _ in range(MAX_STEPS):
-            change = self._bends * self._shares(direction)
+            change = self._curvatures * self._shares(direction)
             product = self._blocks.sum_products(change, self._derivative) + prior * direction
             length = agreement / (direction * product).sum(dim=2, keepdim=True).clamp(min=tiny)
             steps += length * direction
-            pull = pull - length * product
-            guided, before = pull / guide, agreement
-            agreement = (pull * guided).sum(dim=2, keepdim=True)
+            residual = residual - length * product
+            guided, before = residual / guide, agreement
+            agreement = (residual * guided).sum(dim=2, keepdim=True)
             # A view stops by itself, whatever others are looked at with it.
             goes_on = agreement > enough
             if not bool(goes_on.any()):

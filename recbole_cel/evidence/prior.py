@@ -93,10 +93,10 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
     def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
         precision = torch.linalg.inv(covariance)
         factors = factor(curvature + precision)
-        pull = precision @ mean - linear
-        rows = torch.cholesky_solve(pull.unsqueeze(2), factors).squeeze(2)
+        weighted_mean = precision @ mean - linear
+        rows = torch.cholesky_solve(weighted_mean.unsqueeze(2), factors).squeeze(2)
         # Of the losses, over what the prior takes rows to be, and up to a constant; twice the mean logarithm.
-        likelihood = (pull * rows).sum(dim=1) - 2 * factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+        likelihood = (weighted_mean * rows).sum(dim=1) - 2 * factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
         likelihood = likelihood.mean() - mean @ precision @ mean - torch.logdet(covariance)
         mean = rows.mean(dim=0)
         centred = rows - mean
@@ -128,10 +128,10 @@ def accelerate(step: Step, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Te
         *second, likely = step(*first)
         start, one, two = (torch.cat([m, logarithm(c).flatten()]) for m, c in ((mean, covariance), first, second))
         change = one - start
-        bend = two - one - change
-        far = float(change.norm() / bend.norm().clamp(min=torch.finfo(bend.dtype).tiny))
+        difference = two - one - change
+        far = float(change.norm() / difference.norm().clamp(min=torch.finfo(difference.dtype).tiny))
         far = min(max(far, 1.0), MAX_EXTRAPOLATION)
-        ahead = start + 2 * far * change + far**2 * bend
+        ahead = start + 2 * far * change + far**2 * difference
         *third, then = step(ahead[:width], exponential(ahead[width:].view(width, width)))
         mean, covariance = third if then >= likely else second
     return mean, covariance

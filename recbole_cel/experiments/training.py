@@ -99,14 +99,14 @@ def fit(
             users, items = ratings.users[batch], ratings.items[batch]
             loss = squared_error(model(users, items), ratings.values[batch]).sum()
             loss = loss + model.penalty(users, items, recipe.user_decay, recipe.item_decay, recipe.bias_decay)
-            pulls = recipe.own_pull * first.personalisation_penalty() if first.personalised else 0.0
+            penalty = recipe.own_pull * first.personalisation_penalty() if first.personalised else 0.0
             if recipe.history_decay:
-                pulls = pulls + recipe.history_decay * model.history_rows().square().sum()
+                penalty = penalty + recipe.history_decay * model.history_rows().square().sum()
             if recipe.clusters.super_clusters:
                 groups, weight = recipe.clusters.super_clusters, recipe.clusters.super_cluster_weight
                 for level in levels_of(model.items):
-                    pulls = pulls + weight * hierarchy_penalty(level, groups)
-            (loss / len(batch) + pulls / number).backward()
+                    penalty = penalty + weight * hierarchy_penalty(level, groups)
+            (loss / len(batch) + penalty / number).backward()
             optimiser.step()
             model.project()
             clusters.step()

@@ -88,16 +88,16 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         return self.num_entities > 1 and self.num_clusters == len(self.assignments)
 
     def penalty(self, num_interactions: int) -> Tensor | None:
-        """The pulls of own rows (once they are trained), and of shared rows, if wanted."""
+        """The penalties of own rows (once they are trained), and of shared rows, if wanted."""
         total, settings = None, self.settings
         for table in self._levels:
             if table.personalised:
-                pull = settings.personalisation_lambda / num_interactions * table.personalisation_penalty()
-                total = pull if total is None else total + pull
+                penalty = settings.personalisation_lambda / num_interactions * table.personalisation_penalty()
+                total = penalty if total is None else total + penalty
             if settings.super_clusters:
-                pull = hierarchy_penalty(table, settings.super_clusters)
-                pull = settings.super_cluster_weight / num_interactions * pull
-                total = pull if total is None else total + pull
+                penalty = hierarchy_penalty(table, settings.super_clusters)
+                penalty = settings.super_cluster_weight / num_interactions * penalty
+                total = penalty if total is None else total + penalty
         return total
 
     @classmethod

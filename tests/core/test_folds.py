@@ -21,7 +21,7 @@ from recbole_cel.evidence import ModuleObjective, out_of_fold, squared_error
 from recbole_cel.evidence.codebook import Codebook
 from recbole_cel.evidence.gauss_newton import Quadratic
 from recbole_cel.evidence.grouping import InteractionsByEntity
-from recbole_cel.evidence.out_of_fold import Start, Views
+from recbole_cel.evidence.out_of_fold import CurrentLevels, Views
 from recbole_cel.evidence.prior import Prior
 from recbole_cel.evidence.probe import probe_chunk
 from recbole_cel.evidence.whitening import Whitening
@@ -252,7 +252,7 @@ def test_a_label_has_no_say_in_its_own_fold():
     (chunk,) = problem.index.chunks(torch.arange(2, 40), 400)
     fold, width = problem.objective.folds(3), at[0].rows.shape[1]
     whitening = Whitening.of(torch.eye(width), Prior(torch.zeros(width), torch.eye(width)))
-    start = Start.of(at, whitening)
+    start = CurrentLevels.of(at, whitening)
     targets = []
     for _ in range(2):
         seen = probe_chunk(problem.objective, problem.tables, chunk, 400)
@@ -276,11 +276,11 @@ def test_views_ought_to_be_where_the_reference_says(tolerance, error, monkeypatc
     whitening = Whitening.of(0.2 * torch.eye(width), prior)
     (chunk,) = problem.index.chunks(torch.arange(38), 400)
     seen = probe_chunk(problem.objective, problem.tables, chunk, 100)
-    found = Views(problem.objective, Start.of(at, whitening), whitening, chunk, seen)
+    found = Views(problem.objective, CurrentLevels.of(at, whitening), whitening, chunk, seen)
     rows, moved = whitening.unwhiten(found.expected()), []
     places = Points.of([found], found.exists & (found.evidence > 0), whitening.mean).place
     cells = Cells.of([found], places)
-    left_out = whitening.unwhiten_gradients(cells.pull)
+    left_out = whitening.unwhiten_gradients(cells.gradient)
     cell = 0
     for entity in range(38):
         one = Expansion(problem.objective, problem.levels, problem.users, entity)

@@ -151,7 +151,7 @@ def test_residuals_hold_no_main_effects():
     found = residuals(case.objective, outputs, numbers, list(zip(pairs.ids, sizes)), torch.ones(8000))
     before = pairs.targets - 0.5
     for ids, size in zip(pairs.ids, sizes):
-        sums = [torch.bincount(ids, values, size).square().mean() for values in (before, found.pull)]
+        sums = [torch.bincount(ids, values, size).square().mean() for values in (before, found.residual)]
         assert float(sums[1]) < 0.05 * float(sums[0])
     assert float(found.curvature.min()) > 0
 

@@ -63,7 +63,10 @@ def reference_reassign_cross_fitted(
     squares, bends = (sum(values) for values in zip(*(one.dispersion() for one in wholes)))
     curvatures = [one.curvature(-1) for one in wholes]
     mean, precision = reference_prior(
-        [one.gradient(-1) for one in wholes], curvatures, [one.row(-1).double() for one in wholes], squares / bends
+        [one.gradient(-1) for one in wholes],
+        curvatures,
+        [one.row(-1).double() for one in wholes],
+        squares / bends,
     )
     whitening = Whitening(torch.stack(curvatures).sum(dim=0) / len(entity_of), precision)
 

@@ -22,7 +22,7 @@ def reference_agreement(left, right, sizes, folds, num_folds, residuals_without,
     """By how many standard deviations left-out residuals agree with the first ``number`` directions."""
     total, variance = [0.0] * number, [0.0] * number
     for fold in range(num_folds):
-        pull = residuals_without(fold).pull.double()
+        pull = residuals_without(fold).residual.double()
         one, _, other = torch.linalg.svd(reference_matrix(left, right, sizes, pull, folds != fold))
         for interaction in (folds == fold).nonzero().flatten().tolist():
             for direction in range(number):
@@ -34,12 +34,12 @@ def reference_agreement(left, right, sizes, folds, num_folds, residuals_without,
 
 def reference_signs(left, right, sizes, folds, num_folds, residuals_without, number):
     """Signs of the entities of both fields, ``(N, F + 1, number)``, the folds' turned to those with all."""
-    pull = residuals_without(None).pull
+    pull = residuals_without(None).residual
     one, _, other = torch.linalg.svd(reference_matrix(left, right, sizes, pull, torch.ones_like(folds)))
     whole = torch.cat([one[:, :number], other.T[:, :number]])
     views = []
     for fold in range(num_folds):
-        pull = residuals_without(fold).pull
+        pull = residuals_without(fold).residual
         one, _, other = torch.linalg.svd(reference_matrix(left, right, sizes, pull, folds != fold))
         view = torch.cat([one[:, :number], other.T[:, :number]])
         u, _, v = torch.linalg.svd(view.T @ whole)

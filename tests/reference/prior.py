@@ -14,7 +14,7 @@ from recbole_cel.evidence import Objective
 
 from .gradients import first_order, shared_rows
 
-MIN_REACH = 0.01
+MIN_SPREAD = 0.01
 # Of the prior: first standard deviation, least variance; cycles and longest extrapolation of SQUAREM.
 FIRST_DEVIATION, FLOOR = 0.3, 1e-6
 CYCLES, MAX_EXTRAPOLATION = 3, 20.0
@@ -72,7 +72,7 @@ class Expansion:
         bends = []
         for output, target, derivative, row in zip(self._outputs, self._targets, self._jacobian, self._trained):
             variance = sum(float((of_level @ derivative).var(unbiased=False)) for of_level in rows)
-            reach = max(MIN_REACH, math.sqrt(variance))
+            reach = max(MIN_SPREAD, math.sqrt(variance))
             centre = output + derivative @ (centre_row - row)
             above, below = (slopes_of(self._objective, centre + step, target) for step in (reach, -reach))
             bends.append((above - below) / (2 * reach))

@@ -31,7 +31,7 @@ class SplitGains:
         # The loss of a cell is quadratic in the row that the level gives, times the cell's size; up to a constant.
         base = (views.target - targets)[cells.without] - cells.origin
         size = cells.size.to(targets.dtype).unsqueeze(1)
-        self._losses = torch.cat([cells.pull + size * base, size], dim=1).double()
+        self._losses = torch.cat([cells.gradient + size * base, size], dim=1).double()
 
     def of(self, choice: Tensor, beyond: Tensor, clusters: int) -> Tensor:
         """Gain of each of K ``clusters``, shape ``(K,)``, float64.

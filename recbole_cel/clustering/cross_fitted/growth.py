@@ -106,14 +106,14 @@ class Members(NamedTuple):
     place: Tensor
 
 
-def sides(members: Members, pulls: Tensor, choice: Tensor, clusters: int, threshold: str) -> Tensor:
+def sides(members: Members, steps: Tensor, choice: Tensor, clusters: int, threshold: str) -> Tensor:
     """Which points ``(P,)``, bool, lie beyond the cut of their cluster; the views with all tell where it is."""
     present, group = choice[members.place].unique(return_inverse=True)
-    cuts = fit_cuts(pulls[members.place].double(), members.evidence, group, len(present), threshold)
+    cuts = fit_cuts(steps[members.place].double(), members.evidence, group, len(present), threshold)
     position = choice.new_full((clusters,), -1)
     position[present] = torch.arange(len(present), device=choice.device)
     group = position[choice]
-    return cuts.beyond(pulls.double(), group.clamp(min=0)) & (group >= 0)
+    return cuts.beyond(steps.double(), group.clamp(min=0)) & (group >= 0)
 
 
 def scores(cells: Cells, members: Members, choice: Tensor, clusters: int, criterion: str) -> Tensor:

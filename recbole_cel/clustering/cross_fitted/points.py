@@ -57,7 +57,7 @@ class Cells(NamedTuple):
         with_all: shape ``(C,)``, point of the view with all of each cell's entity.
         fold: shape ``(C,)``, fold of each cell.
         size: shape ``(C,)``, interactions of each cell.
-        pull: shape ``(C, D)``, gradient of each cell's loss where the view without it was at first.
+        gradient: shape ``(C, D)``, gradient of each cell's loss where the view without it was at first.
         origin: shape ``(C, D)``, where that was.
         loss: shape ``(E,)``, summed training loss of each entity.
         gradient_norm: shape ``(E,)``, norm of each entity's gradient by its own row.
@@ -68,7 +68,7 @@ class Cells(NamedTuple):
     with_all: Tensor
     fold: Tensor
     size: Tensor
-    pull: Tensor
+    gradient: Tensor
     origin: Tensor
     loss: Tensor
     gradient_norm: Tensor

@@ -18,7 +18,7 @@ from ...evidence.codebook import Codebook, sum_of
 from ...evidence.gauss_newton import Quadratic
 from ...evidence.grouping import Chunk, InteractionsByEntity
 from ...evidence.objective import Objective, check_gradients, loss_curvature, loss_slope
-from ...evidence.out_of_fold import Start, Views
+from ...evidence.out_of_fold import CurrentLevels, Views
 from ...evidence.prior import fit_prior, num_entities
 from ...evidence.probe import Probe, probe_chunk
 from ...evidence.whitening import Whitening
@@ -98,7 +98,7 @@ def choose_cross_fitted(
     every = chain(look(entities[:number]), look(entities[number:]))
     some = _first(every, num_entities(width))
     whitening = _learn(objective, at, some, num_entities(width))
-    start = Start.of(at, whitening)
+    start = CurrentLevels.of(at, whitening)
     grown = [Codebook(tables, settings.reassign_prior) for tables in levels]
     choosing = Choosing(grown, whitening, settings, merging)
     before = after = 0.0
@@ -151,7 +151,7 @@ def _learn(
 ) -> Whitening:
     """What the rows of the first ``number`` entities are like, and how much they matter."""
     losses: list[Quadratic] = []
-    squares = bends = interactions = 0.0
+    squares = curvature = interactions = 0.0
     for chunk, seen in some:
         first = torch.arange(len(chunk.entities), device=chunk.owner.device) < number
         part, part_seen = chunk.of(first), seen.of(first[chunk.owner].nonzero().squeeze(1))
@@ -161,10 +161,10 @@ def _learn(
         outputs, wanted, weights = part_seen.outputs, part_seen.targets, part_seen.weights.double()
         interactions += float(weights.sum())
         squares += float((weights * loss_slope(objective, outputs, wanted)).square().sum())
-        bends += float((weights * loss_curvature(objective, outputs, wanted)).sum())
+        curvature += float((weights * loss_curvature(objective, outputs, wanted)).sum())
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing.
-    dispersion = squares / bends if squares and bends else 1.0
+    dispersion = squares / curvature if squares and curvature else 1.0
     return Whitening.of(joined.curvature.sum(dim=0) / interactions, fit_prior(joined, dispersion))
 
 

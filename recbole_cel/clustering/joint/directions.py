@@ -103,22 +103,22 @@ def _find(
     tiny = torch.finfo(variance.dtype).tiny
     for fold in range(num_folds):
         found, judged = residuals_without(fold), folds == fold
-        pairs = _pairs(matrix, left, right, found.pull.masked_fill(judged, 0.0), ~judged, seed, number)
+        pairs = _pairs(matrix, left, right, found.residual.masked_fill(judged, 0.0), ~judged, seed, number)
         without.append(pairs)
         places = judged.nonzero().squeeze(1)
         for whole_part, values in zip(outside, found):
             whole_part[places] = values[places]
-        pull = found.pull[places].double()
+        residual = found.residual[places].double()
         signs = pairs.left.sign()[left[places]] * pairs.right.sign()[right[places]]
-        agreement[: signs.shape[1]] += pull @ signs.double()
-        variance[: signs.shape[1]] += pull.square() @ signs.double().square()
+        agreement[: signs.shape[1]] += residual @ signs.double()
+        variance[: signs.shape[1]] += residual.square() @ signs.double().square()
         first = float(agreement[0]) / max(float(variance[0]) ** 0.5, tiny)
         if fold == 0 and first < MIN_FIRST_AGREEMENT:
-            empty = [found.pull.new_zeros(size, num_folds + 1, 0, dtype=torch.bool) for size in matrix.size]
-            return Directions(empty[0], empty[1], (first,), found.pull.new_zeros(0, 0))
+            empty = [found.residual.new_zeros(size, num_folds + 1, 0, dtype=torch.bool) for size in matrix.size]
+            return Directions(empty[0], empty[1], (first,), found.residual.new_zeros(0, 0))
     tests = (agreement / variance.clamp(min=tiny).sqrt()).tolist()
     passed = next((n for n, test in enumerate(tests) if test < MIN_AGREEMENT), len(tests))
-    whole = _pairs(matrix, left, right, residuals_without(None).pull, torch.ones_like(folds), seed, number)
+    whole = _pairs(matrix, left, right, residuals_without(None).residual, torch.ones_like(folds), seed, number)
     kept = min(passed, *(pairs.left.shape[1] for pairs in (*without, whole)))
     whole = _balanced(whole, kept)
     turned = [_turned(pairs, whole, kept) for pairs in without]
@@ -129,16 +129,16 @@ def _find(
 
 
 def _pairs(
-    matrix: SparseMatrix, left: Tensor, right: Tensor, pull: Tensor, weight: Tensor, seed: int, most: int
+    matrix: SparseMatrix, left: Tensor, right: Tensor, residual: Tensor, weight: Tensor, seed: int, most: int
 ) -> SingularPairs:
-    """The first ``most`` singular pairs of residuals ``pull`` ``(n,)``; ``weight`` says what counts."""
+    """The first ``most`` singular pairs of residuals ``residual`` ``(n,)``; ``weight`` says what counts."""
     number = float(weight.sum())
     scale = [
         # The mean is added: else the first directions would be those of a few entities of few interactions.
-        (torch.bincount(ids, weight.to(pull.dtype), size) + number / size).rsqrt()
+        (torch.bincount(ids, weight.to(residual.dtype), size) + number / size).rsqrt()
         for ids, size in zip((left, right), matrix.size)
     ]
-    values = pull * scale[0][left] * scale[1][right]
+    values = residual * scale[0][left] * scale[1][right]
     generator = torch.Generator().manual_seed(seed)
     return singular_pairs(*matrix.with_values(values), most, generator)
 
@@ -181,5 +181,5 @@ def _effect(signs: Sequence[Tensor], left: Tensor, right: Tensor, folds: Tensor,
         one, other = (
             side[ids[some], folds[some]].to(total.dtype) * 2 - 1 for side, ids in zip(signs, (left, right))
         )
-        steps += (one * outside.pull[some].unsqueeze(1)).T @ other
+        steps += (one * outside.residual[some].unsqueeze(1)).T @ other
     return steps / total

@@ -30,11 +30,11 @@ class Residuals(NamedTuple):
     """First and second derivative of each interaction's weighted loss with respect to its output.
 
     Attributes:
-        pull: shape ``(n,)``, minus the first derivative: how much the output should rise.
+        residual: shape ``(n,)``, minus the first derivative: how much the output should rise.
         curvature: shape ``(n,)``, the second derivative, positive.
     """
 
-    pull: Tensor
+    residual: Tensor
     curvature: Tensor
 
 
@@ -59,18 +59,18 @@ def residuals(
     """
     targets, weights = objective.targets(interactions), objective.weights(interactions)
     found = _derivatives(objective, outputs, targets, weights)
-    outputs = outputs + (weight * found.pull).sum() / (weight * found.curvature).sum().clamp(min=MIN_CURVATURE)
+    outputs = outputs + (weight * found.residual).sum() / (weight * found.curvature).sum().clamp(min=MIN_CURVATURE)
     biases = [outputs.new_zeros(number) for _, number in fields]
     strengths: list[Tensor] = []
     for step in range(ROUNDS):
         explained = unexplained = 0.0
         for place, (ids, number) in enumerate(fields):
             found = _derivatives(objective, outputs, targets, weights)
-            pull = torch.bincount(ids, weight * found.pull, number)
+            residual = torch.bincount(ids, weight * found.residual, number)
             curvature = torch.bincount(ids, weight * found.curvature, number)
             if not step:
-                strengths.append(_shrinkage(pull, curvature, weight, found))
-            change = (pull - strengths[place] * biases[place]) / (curvature + strengths[place])
+                strengths.append(_shrinkage(residual, curvature, weight, found))
+            change = (residual - strengths[place] * biases[place]) / (curvature + strengths[place])
             biases[place] += change
             outputs = outputs + change[ids]
             explained += float(((curvature + strengths[place]) * change.square()).sum())
@@ -81,24 +81,24 @@ def residuals(
 
 
 def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights: Tensor) -> Residuals:
-    pull, curvature = torch.empty_like(outputs), torch.empty_like(outputs)
+    residual, curvature = torch.empty_like(outputs), torch.empty_like(outputs)
     # In parts that fit into caches.
     for some in torch.arange(0, len(outputs), CHUNK).tolist():
         part = slice(some, some + CHUNK)
-        pull[part], curvature[part] = loss_derivatives(objective, outputs[part], targets[part])
+        residual[part], curvature[part] = loss_derivatives(objective, outputs[part], targets[part])
     curvature.clamp_(min=MIN_CURVATURE * float(curvature.max().clamp(min=torch.finfo(curvature.dtype).tiny)))
-    return Residuals(pull.mul_(-weights), curvature.mul_(weights))
+    return Residuals(residual.mul_(-weights), curvature.mul_(weights))
 
 
-def _shrinkage(pull: Tensor, curvature: Tensor, weight: Tensor, found: Residuals) -> Tensor:
+def _shrinkage(residual: Tensor, curvature: Tensor, weight: Tensor, found: Residuals) -> Tensor:
     """What is added to the curvature of each entity's loss: dispersion over variance of the biases, ``()``."""
     dispersion = _dispersion(weight, found)
     squares = curvature.square().sum().clamp(min=torch.finfo(curvature.dtype).tiny)
-    variance = (pull.square() - dispersion * curvature).sum() / squares
+    variance = (residual.square() - dispersion * curvature).sum() / squares
     return dispersion / variance.clamp(min=MIN_VARIANCE)
 
 
 def _dispersion(weight: Tensor, found: Residuals) -> Tensor:
     """Squared derivatives over curvatures of what counts; one where labels are as noisy as outputs say."""
     total = (weight * found.curvature).sum()
-    return (weight * found.pull.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
+    return (weight * found.residual.square()).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
