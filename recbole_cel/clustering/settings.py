@@ -106,7 +106,7 @@ class ClusterSettings:
         "an integer >= 1",
         lambda v: is_int(v, 1),
     )
-    reassign_prior: float = option(
+    reassign_entropy: float = option(
         0.0,
         "what a rare cluster costs: this times the negative logarithm of the cluster's share of all entities is "
         "added to an entity's loss, so that leaving for a rare cluster takes evidence",

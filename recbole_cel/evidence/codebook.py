@@ -16,7 +16,7 @@ class Codebook:
 
     Args:
         tables: the tables that share the level's assignment.
-        prior: weight of the prior against rare clusters.
+        entropy: weight of the entropy of the clusters.
 
     Attributes:
         tables: the tables that share the level's assignment.
@@ -27,7 +27,7 @@ class Codebook:
         price: shape ``(K,)``, what an entity pays, in units of the loss, for being in each cluster.
     """
 
-    def __init__(self, tables: Sequence[ClusteredEmbedding], prior: float = 0.0) -> None:
+    def __init__(self, tables: Sequence[ClusteredEmbedding], entropy: float = 0.0) -> None:
         self.tables = tables
         self.assignment = tables[0].assignment
         members = self.assignment.members
@@ -36,7 +36,7 @@ class Codebook:
         self.column = torch.zeros_like(members)
         self.column[self.alive] = torch.arange(len(self.alive), device=members.device)
         share = (members[self.alive] + 1.0).double() / (self.assignment.num_entities + len(self.alive))
-        self.price = -prior * share.log()
+        self.price = -entropy * share.log()
 
     def choices(self, entities: Tensor) -> Tensor:
         """Positions in ``alive`` of what is assigned to ``entities`` ``(E,)``, view by view: ``(E, F + 1)``."""

@@ -168,7 +168,7 @@ def test_reassignment_with_folds_equals_the_reference(gain, prior, levels):
         pair = twins(seed, levels, start=3)
         fast = pair[0]
         before, number = float(fast.loss_of_users().sum()), num_clusters(fast)
-        done = reassign_both(pair, reassign_gain=gain, reassign_prior=prior)
+        done = reassign_both(pair, reassign_gain=gain, reassign_entropy=prior)
         assert torch.equal(*(all_views(problem) for problem in pair))
         assert done.moved > 0
         assert done.loss_before == pytest.approx(before, rel=1e-4)

@@ -171,7 +171,7 @@ def test_a_prior_keeps_entities_in_common_clusters(mlp, candidates):
             fast, plain = Problem(seed, start=6, mlp=mlp), Problem(seed, start=6, mlp=mlp)
             for problem in (fast, plain):
                 problem.assignment.move(torch.arange(20), torch.zeros(20, dtype=torch.int64))
-            reassign(fast.objective, [fast.tables], fast.index, 0.1, candidates, prior=prior)
+            reassign(fast.objective, [fast.tables], fast.index, 0.1, candidates, entropy=prior)
             reference_reassign(plain.objective, plain.tables, plain.users, 0.1, candidates or None, prior)
             assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
             common[prior] += int(fast.assignment.members[0])

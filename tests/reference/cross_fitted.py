@@ -98,7 +98,7 @@ def reference_reassign_cross_fitted(
     price = []
     for assignment, ids in zip(assignments, alive):
         shares = [(int(assignment.members[k]) + 1) / (assignment.num_entities + len(ids)) for k in ids]
-        price.append([-settings.reassign_prior * math.log(share) for share in shares])
+        price.append([-settings.reassign_entropy * math.log(share) for share in shares])
     # Views of which nothing is known begin with the first clusters.
     choice = {
         (view, level): alive[level].index(int(assignment.views(torch.tensor([view[0]]))[0, view[1]]))

@@ -90,7 +90,7 @@ class Choosing:
     ) -> None:
         """Change the ``choices`` of points, for each level ``(P,)``, in place, for ``some`` points."""
         rest = views.target - sum_of(self.points, choices)
-        gain, prior = self._settings.reassign_gain, self._settings.reassign_prior
+        gain, entropy = self._settings.reassign_gain, self._settings.reassign_entropy
         for _ in range(sweeps):
             changed = torch.zeros_like(some, dtype=torch.bool)
             all_of_them = len(some) == len(rest)
@@ -105,7 +105,7 @@ class Choosing:
                 points = self.points[number]
                 present = choices[number] if all_of_them else choices[number].index_select(0, some)
                 here = rest if all_of_them else rest.index_select(0, some)
-                price = level.price.to(weight.dtype) / weight.unsqueeze(1) if prior else None
+                price = level.price.to(weight.dtype) / weight.unsqueeze(1) if entropy else None
                 if bool(self._gone[number].any()):
                     never = torch.where(self._gone[number], torch.inf, 0.0).to(weight.dtype)
                     price = never.expand(len(here), -1) if price is None else price + never

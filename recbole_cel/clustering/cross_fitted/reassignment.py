@@ -78,7 +78,7 @@ def choose_cross_fitted(
     if not len(entities):
         return Change(0, 0.0, 0.0)
     entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
-    at = [Codebook(tables, settings.reassign_prior) for tables in levels]
+    at = [Codebook(tables, settings.reassign_entropy) for tables in levels]
     width = at[0].rows.shape[1]
     views_of_one = (index.num_folds + 1) * width
     max_interactions = max(1, min(MAX_CHUNK, MAX_NUMBERS // views_of_one))
@@ -99,7 +99,7 @@ def choose_cross_fitted(
     some = _first(every, num_entities(width))
     whitening = _learn(objective, at, some, num_entities(width))
     start = CurrentLevels.of(at, whitening)
-    grown = [Codebook(tables, settings.reassign_prior) for tables in levels]
+    grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
     choosing = Choosing(grown, whitening, settings, merging)
     before = after = 0.0
     change = torch.zeros(len(index.order), device=entities.device)

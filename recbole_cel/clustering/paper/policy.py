@@ -62,7 +62,7 @@ class PaperPolicy(Policy):
             task.index,
             settings.reassign_gain,
             candidates,
-            prior=settings.reassign_prior,
+            entropy=settings.reassign_entropy,
             keep=task.keep,
             advance=task.advance,
         )

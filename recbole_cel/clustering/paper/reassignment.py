@@ -33,7 +33,7 @@ def choose_best(
     gain: float,
     candidates: int,
     *,
-    prior: float = 0.0,
+    entropy: float = 0.0,
     keep: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
@@ -51,12 +51,12 @@ def choose_best(
         index: the field's interactions.
         gain: in units of the loss (nats for cross-entropy).
         candidates: clusters checked exactly for each entity.
-        prior: weight of the prior: a cluster with the share s of all entities costs ``-prior * log(s)`` more, so
-            that an entity needs evidence to enter a rare cluster.
+        entropy: a cluster with the share s of all entities costs ``-entropy * log(s)`` more, so that an entity
+            needs evidence to enter a rare one (entropy-constrained vector quantisation).
         keep: shape ``(N,)``, bool, entities that stay where they are; by default none.
         advance: called with the number of interactions done, for a progress bar.
     """
-    at = [Codebook(tables, prior) for tables in levels]
+    at = [Codebook(tables, entropy) for tables in levels]
     targets: list[list[Tensor]] = [[] for _ in at]
     entities = index.counts.nonzero().squeeze(1)
     before = after = 0.0
