@@ -37,6 +37,7 @@ class ClusterEvent:
         loss_after: the same after it, to first order; without folds a split changes none, with folds all entities
             are reassigned in passing.
         seconds: wall time.
+        skipped: why nothing was changed, if that is not what the interactions ask for.
         directions: of a joint split, how many there were.
         agreement: of a joint split, by how many standard deviations left-out interactions agreed with each
             direction that was tested, the last of which may have failed.
@@ -53,6 +54,7 @@ class ClusterEvent:
     loss_before: float
     loss_after: float
     seconds: float
+    skipped: str = ""
     directions: int = 0
     agreement: tuple[float, ...] = ()
 
@@ -61,11 +63,13 @@ class ClusterEvent:
         numbers = {"clusters": self.clusters_after, "moved": self.moved, "seconds": self.seconds}
         if self.kind == JOINT_SPLIT:
             numbers["directions"] = self.directions
-        else:
+        elif not self.skipped:
             numbers |= {"loss_before": self.loss_before, "loss_after": self.loss_after}
         return {f"Clusters/{self.field}/{self.kind}/{name}": float(value) for name, value in numbers.items()}
 
     def __str__(self) -> str:
+        if self.skipped:
+            return f"{self.field} {self.kind} at step {self.step}: skipped, {self.skipped}"
         where = f" of level {self.level}" if self.level > 1 else ""
         if self.kind == JOINT_SPLIT:
             tests = " ".join(f"{test:.1f}" for test in self.agreement) or "none"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..evidence.grouping import Blocks
-from ..evidence.objective import check_gradients
+from ..evidence.numerics import check_finite, symmetric_eigen
 from ..evidence.whitening import orient
 
 # Below this share of the mean squared gradient, the largest variance is rounding, and there is nothing to cut.
@@ -56,16 +56,16 @@ def fit_cuts(gradients: Tensor, interactions: Tensor, groups: Tensor, num_groups
             half of the group's interactions is reached).
 
     Raises:
-        ValueError: if a gradient is not finite, as when training diverges.
+        NumericalError: if a gradient is not finite, as when training diverges.
     """
-    check_gradients(gradients)
+    check_finite(gradients, "gradients")
     sizes = torch.bincount(groups, minlength=num_groups).to(gradients.dtype).unsqueeze(1)
     mean = gradients.new_zeros(num_groups, gradients.shape[1]).index_add_(0, groups, gradients) / sizes
     centred = gradients - mean[groups]
     order = groups.argsort(stable=True)
     blocks = Blocks(groups[order], num_groups)
     rows = blocks.pad(centred[order])
-    variances, vectors = torch.linalg.eigh(blocks.sum_products(rows, rows) / sizes.unsqueeze(2))
+    variances, vectors = symmetric_eigen(blocks.sum_products(rows, rows) / sizes.unsqueeze(2))
     direction = orient(vectors[:, :, -1])
     scale = gradients.new_zeros(num_groups).index_add_(0, groups, gradients.square().sum(1)) / sizes.squeeze(1)
     exists = variances[:, -1] > RELATIVE_VARIANCE * scale

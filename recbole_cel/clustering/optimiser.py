@@ -13,6 +13,7 @@ from torch import Tensor
 from ..embedding.additive import AdditiveEmbedding
 from ..embedding.clustered import ClusteredEmbedding
 from ..evidence.grouping import InteractionsByEntity
+from ..evidence.numerics import numerical
 from ..evidence.objective import Objective
 from .cross_fitted.policy import CrossFittedPolicy
 from .event import JOINT_SPLIT, REASSIGNMENT, SPLIT, ClusterEvent, Progress, no_progress
@@ -152,13 +153,18 @@ class ClusterOptimiser:
 
     def _round(self, due: Sequence[tuple[str, bool]]) -> list[ClusterEvent]:
         """Let the policy choose for fields, which may grow, and write what it chose."""
-        started = time.perf_counter()
-        self._policy.observe({name: self.fields[name] for name, _ in due}, len(self._index_of(due[0][0]).order))
+        started, number = time.perf_counter(), len(self._index_of(due[0][0]).order)
+        with numerical() as trouble:
+            self._policy.observe({name: self.fields[name] for name, _ in due}, number)
         share = (time.perf_counter() - started) / len(due)
         chosen = list[tuple[Change, float]]()
         for name, grows in due:
-            started = time.perf_counter()
-            change = self._choose(name, grows)
+            started, change = time.perf_counter(), Change(0, 0.0, 0.0)
+            if not trouble:
+                with numerical() as trouble_here:
+                    change = self._choose(name, grows)
+            reasons = trouble or trouble_here
+            change = change._replace(skipped=reasons[0]) if reasons else change
             chosen.append((change, share + time.perf_counter() - started))
         events = list[ClusterEvent]()
         for (name, grows), (change, seconds) in zip(due, chosen):
@@ -212,6 +218,7 @@ class ClusterOptimiser:
             change.loss_before / max(1.0, total),
             change.loss_after / max(1.0, total),
             seconds + time.perf_counter() - started,
+            change.skipped,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Change(NamedTuple):
         change: shape ``(n,)``, of the output of each interaction, to first order; with folds only, else None.
         interactions: how many the losses are of, by their weights; None is all.
         write: writes rows and assignments.
+        skipped: why nothing is changed, if that is not what the interactions ask for.
     """
 
     moved: int
@@ -42,6 +43,7 @@ class Change(NamedTuple):
     change: Tensor | None = None
     interactions: float | None = None
     write: Callable[[], None] = nothing
+    skipped: str = ""
 
 
 @dataclass(frozen=True)

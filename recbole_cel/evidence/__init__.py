@@ -1,5 +1,6 @@
 """What the interactions say of the rows that entities have, and should have. Plain PyTorch."""
 
+from .numerics import NumericalError
 from .objective import (
     ModuleObjective,
     Objective,
@@ -10,6 +11,7 @@ from .objective import (
 
 __all__ = [
     "ModuleObjective",
+    "NumericalError",
     "Objective",
     "PointwiseLoss",
     "binary_cross_entropy",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -62,6 +63,19 @@ class Codebook:
         widths = [table.embedding_dim for table in self.tables]
         for table, rows in zip(self.tables, self.rows.split(widths, dim=1)):
             table.weight[self.alive] = rows
+
+    @contextmanager
+    def provisionally(self, entities: Tensor, clusters: Tensor) -> Iterator[None]:
+        """Within the block, the tables have these rows, and ``entities`` are in ``clusters``."""
+        saved = [table.weight.detach()[self.alive] for table in self.tables]
+        self.write()
+        try:
+            with self.assignment.provisionally(entities, clusters):
+                yield
+        finally:
+            with torch.no_grad():
+                for table, rows in zip(self.tables, saved):
+                    table.weight[self.alive] = rows
 
 
 def sum_of(rows: Sequence[Tensor], choices: Sequence[Tensor]) -> Tensor:

@@ -139,16 +139,6 @@ class ModuleObjective:
         return False
 
 
-def check_gradients(gradients: Tensor) -> None:
-    """Check that training has not diverged.
-
-    Raises:
-        ValueError: if a gradient is not finite.
-    """
-    if not bool(gradients.isfinite().all()):
-        raise ValueError("a gradient is not finite: training has diverged; a lower learning rate may help")
-
-
 def loss_slope(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """Derivative of each interaction's loss with respect to its output, shape ``(B,)``."""
     with torch.enable_grad():

@@ -15,13 +15,16 @@ from torch import Tensor
 from .codebook import Codebook, sum_of
 from .gauss_newton import RowSpread, secant_curvatures
 from .grouping import Blocks, Chunk
-from .objective import Objective, check_gradients, loss_slope
+from .numerics import check_finite
+from .objective import Objective, loss_slope
 from .probe import Probe
 from .whitening import Whitening
 
 # Conjugate gradients end when the square of what is left is this share of what it was, and after so many steps.
 TOLERANCE = 1e-4
 MAX_STEPS = 10
+# Share of the curvature that is expected, below which there is none.
+FLAT = 1e-12
 
 
 class CurrentLevels(NamedTuple):
@@ -31,17 +34,19 @@ class CurrentLevels(NamedTuple):
         levels: all levels.
         points: of each level, shape ``(K, D)``.
         spread: of the points that entities may have.
+        damping: share of the way that views want to go which they are to go.
     """
 
     levels: Sequence[Codebook]
     points: Sequence[Tensor]
     spread: RowSpread
+    damping: float
 
     @classmethod
-    def of(cls, levels: Sequence[Codebook], whitening: Whitening) -> CurrentLevels:
+    def of(cls, levels: Sequence[Codebook], whitening: Whitening, damping: float = 1.0) -> CurrentLevels:
         """Of these levels."""
         points = [whitening.whiten(level.rows) for level in levels]
-        return cls(levels, points, RowSpread.of(points))
+        return cls(levels, points, RowSpread.of(points), damping)
 
 
 class Views:
@@ -70,7 +75,7 @@ class Views:
         gradient: shape ``(E, F + 1, D)``, of the views' losses by the points that they have at first.
 
     Raises:
-        ValueError: if a gradient is not finite, as when training diverges.
+        NumericalError: if a gradient is not finite, as when training diverges.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Views:
         self.chunk, self.outputs, self.targets, self.weights = chunk, seen.outputs, seen.targets, seen.weights
         self._objective = objective
         self._whitening = whitening
+        self._damping = start.damping
         entities, folds = len(chunk.entities), chunk.num_folds
         cells = chunk.owner * folds + chunk.fold
         self.size = torch.bincount(cells, seen.weights, entities * folds).view(entities, folds)
@@ -99,7 +105,7 @@ class Views:
         weights = blocks.pad(seen.weights.unsqueeze(1))
         self._slopes = weights * loss_slope(objective, without + shares, targets.expand_as(shares))
         self.gradient = blocks.sum_products(self._slopes.masked_fill(left_out, 0.0), self._derivative)
-        check_gradients(self.gradient)
+        check_finite(self.gradient, "gradients")
         centre = without + (self._derivative @ start.spread.centre).unsqueeze(2)
         secants = secant_curvatures(
             objective, centre, start.spread.distance(self._derivative).unsqueeze(2), targets
@@ -121,18 +127,21 @@ class Views:
         for _ in range(MAX_STEPS):
             change = self._curvatures * self._shares(direction)
             product = self._blocks.sum_products(change, self._derivative) + prior * direction
-            length = agreement / (direction * product).sum(dim=2, keepdim=True).clamp(min=tiny)
+            bent = (direction * product).sum(dim=2, keepdim=True)
+            # Where nothing says how far to go, as under saturated outputs, a view stays.
+            flat = bent <= FLAT * (guide * direction.square()).sum(dim=2, keepdim=True)
+            length = agreement / bent.clamp(min=tiny) * ~flat
             steps += length * direction
             residual = residual - length * product
             guided, before = residual / guide, agreement
             agreement = (residual * guided).sum(dim=2, keepdim=True)
             # A view stops by itself, whatever others are looked at with it.
-            goes_on = agreement > enough
+            goes_on = (agreement > enough) & ~flat
             if not bool(goes_on.any()):
                 break
             direction = (guided + agreement / before.clamp(min=tiny) * direction) * goes_on
             agreement = agreement * goes_on
-        return self.at + steps
+        return self.at + self._damping * steps
 
     def left_out_gradients(self) -> Tensor:
         """Gradients of the cells' losses by the points that the views without them have at first.

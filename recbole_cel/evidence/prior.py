@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .gauss_newton import Quadratic
-from .objective import check_gradients
+from .numerics import cholesky, symmetric_eigen
 
 # Each of three steps of expectation maximisation.
 CYCLES = 3
@@ -30,8 +30,6 @@ MIN_LOGARITHM, MAX_LOGARITHM = -30.0, 30.0
 FIRST_DEVIATION = 0.3
 # Keeps the covariance from collapsing, as variances.
 FLOOR = 1e-6
-# Of a mean curvature, more than what rounding takes from a precision.
-ROUNDING = 1e-5
 # Numbers in the curvatures of the entities that tell the prior, and the fewest entities.
 MAX_NUMBERS = 1 << 17
 MIN_ENTITIES = 256
@@ -47,30 +45,6 @@ class Prior(NamedTuple):
 
     mean: Tensor
     precision: Tensor
-
-
-def factor(precisions: Tensor) -> Tensor:
-    """Cholesky factors ``(G, D, D)`` of ``precisions`` ``(G, D, D)``.
-
-    Where the prior's is so small that rounding swallows it beside a curvature of lower rank, as where outputs are
-    saturated, rounding is made up for: by ever more, until there are factors.
-
-    Raises:
-        ValueError: if a precision is not finite, as when training diverges.
-    """
-    found, failed = torch.linalg.cholesky_ex(precisions)
-    if not bool(failed.any()):
-        return found
-    check_gradients(precisions)
-    diagonal = precisions.diagonal(dim1=1, dim2=2).abs()
-    eye = torch.eye(precisions.shape[1], dtype=precisions.dtype, device=precisions.device)
-    share = ROUNDING
-    while bool(failed.any()):
-        missing = (share * diagonal.mean(dim=1) + torch.finfo(precisions.dtype).tiny) * (failed > 0)
-        precisions = precisions + missing.view(-1, 1, 1) * eye
-        found, failed = torch.linalg.cholesky_ex(precisions)
-        share *= 10
-    return found
 
 
 def num_entities(width: int) -> int:
@@ -92,7 +66,7 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
 
     def step(mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, float]:
         precision = torch.linalg.inv(covariance)
-        factors = factor(curvature + precision)
+        factors = cholesky(curvature + precision)
         weighted_mean = precision @ mean - linear
         rows = torch.cholesky_solve(weighted_mean.unsqueeze(2), factors).squeeze(2)
         # Of the losses, over what the prior takes rows to be, and up to a constant; twice the mean logarithm.
@@ -139,12 +113,12 @@ def accelerate(step: Step, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Te
 
 def logarithm(covariance: Tensor) -> Tensor:
     """Logarithm of a positive definite matrix."""
-    variances, directions = torch.linalg.eigh(covariance)
+    variances, directions = symmetric_eigen(covariance)
     logarithms = variances.clamp(min=math.exp(MIN_LOGARITHM)).log()
     return (directions * logarithms) @ directions.T
 
 
 def exponential(logarithms: Tensor) -> Tensor:
     """The positive definite matrix that has this logarithm."""
-    values, directions = torch.linalg.eigh((logarithms + logarithms.T) / 2)
+    values, directions = symmetric_eigen((logarithms + logarithms.T) / 2)
     return (directions * values.clamp(MIN_LOGARITHM, MAX_LOGARITHM).exp()) @ directions.T

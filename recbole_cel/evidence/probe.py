@@ -12,6 +12,7 @@ from torch import Tensor
 from ..embedding.clustered import ClusteredEmbedding
 from ..embedding.slots import Slot, record_slots
 from .grouping import Chunk
+from .numerics import check_finite
 from .objective import Objective
 
 
@@ -42,6 +43,7 @@ def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chu
 
     Raises:
         ValueError: if the model looks a table up for several ids of an interaction.
+        NumericalError: if outputs or derivatives are not finite.
     """
     return probe_several(objective, [tables], chunk.interactions)[0]
 
@@ -61,6 +63,7 @@ def probe_several(
 
     Raises:
         ValueError: if the model looks a table up for several ids of an interaction.
+        NumericalError: if outputs or derivatives are not finite.
     """
     every = list(dict.fromkeys(chain.from_iterable(fields)))
     with torch.enable_grad():
@@ -81,6 +84,9 @@ def probe_several(
             if grad is not None:
                 total = total + grad.reshape(len(outputs), -1, table.embedding_dim).sum(dim=1)
         jacobian[table] = total
+    check_finite(outputs, "outputs")
+    for derivatives in jacobian.values():
+        check_finite(derivatives, "derivatives of outputs")
     jacobians = (torch.cat([jacobian[table] for table in tables], dim=1) for tables in fields)
     return [Probe(outputs, targets, weights, of_field) for of_field in jacobians]
 

@@ -108,19 +108,6 @@ def test_entities_with_more_interactions_than_are_held_at_once(monkeypatch, mlp)
     assert max(seen) <= 7 < int(fast.index.counts.max())
 
 
-@pytest.mark.parametrize("folds", [1, 3])
-def test_gradients_that_are_not_finite_are_one_clear_error(folds):
-    problem = Problem(0, start=3, folds=folds)
-    with torch.no_grad():
-        problem.model.item.weight.fill_(float("inf"))
-    settings = ClusterSettings(folds=folds, split_gain=0.0)
-    clusters = ClusterOptimiser({"user": problem.tables}, problem.objective, settings, steps_per_epoch=1)
-    before = problem.assignment.clusters.clone()
-    with pytest.raises(ValueError, match="training has diverged; a lower learning rate"):
-        clusters.split("user")
-    assert torch.equal(problem.assignment.clusters, before)
-
-
 @pytest.mark.parametrize("options", [{"folds": 1, "reassign_candidates": 2}, {"folds": 3}])
 def test_without_any_interaction_nothing_moves(options):
     problem = Problem(0, start=3, folds=options["folds"])

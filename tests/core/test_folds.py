@@ -406,7 +406,8 @@ def test_fields_of_a_round_know_of_each_others_moves(shared, monkeypatch):
     user, item = clusters.step()
     assert user.moved > 0 and item.moved > 0 and user.clusters_after == 2
     assert item.loss_before == pytest.approx(user.loss_after, rel=1e-6)
-    assert sum(runs) == (400 if shared else 800)
+    trials = 4 * 400  # before and after, for both fields
+    assert sum(runs) == (400 if shared else 800) + trials
     outputs = run(torch.arange(400)).detach()
     loss = float(problem.objective.loss(outputs, problem.labels).mean())
     # To first order in both.
@@ -501,6 +502,31 @@ def test_a_change_that_raises_the_loss_is_refused(monkeypatch):
         assert all(map(torch.equal, before[1], [table.weight for table in problem.tables]))
     assert states[-0.99] == (0, True, True)
     assert states[float("inf")][0] > 0 and not states[float("inf")][1]
+
+
+def test_where_the_model_bends_entities_go_a_part_of_the_way(monkeypatch):
+    """The outputs rise less and less with the rows, which the derivatives do not tell."""
+    problem = twins(0, start=3)[0]
+    run, dampings = problem.objective.outputs, []
+    problem.objective.outputs = lambda *some: bent(run(*some))
+
+    def bent(outputs):
+        return outputs - 30 * (outputs - flat).abs() ** 3
+
+    flat = run(torch.arange(400)).detach().mean()
+    current = out_of_fold.CurrentLevels.of
+    monkeypatch.setattr(
+        out_of_fold.CurrentLevels, "of", lambda *args: (dampings.append(args[2]), current(*args))[1]
+    )
+    everything = torch.arange(400)
+    before = float(problem.objective.loss(problem.objective.outputs(everything), problem.labels).sum().detach())
+    done = reassign_cross_fitted(
+        problem.objective, problem.levels, problem.index, ClusterSettings(folds=3), torch.Generator(), growing=[0]
+    )
+    after = float(problem.objective.loss(problem.objective.outputs(everything), problem.labels).sum().detach())
+    assert len(dampings) > 1 and dampings == list(reassignment.DAMPINGS[: len(dampings)])
+    assert after <= (1 + reassignment.MAX_RISE) * before
+    assert done.moved > 0 or done.skipped == "losses would rise"
 
 
 @pytest.mark.parametrize(("growing", "sampled"), [((), 40), ((0, 1), 40), ((0, 1), 12)])

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from recbole_cel.evidence.gauss_newton import Quadratic
+from recbole_cel.evidence.numerics import cholesky
 from recbole_cel.evidence.prior import (
     Prior,
     accelerate,
     exponential,
-    factor,
     fit_prior,
     logarithm,
     num_entities,
@@ -31,7 +31,7 @@ def observed(entities, interactions, mean, covariance, noise, seed=0):
 def expected(prior, losses):
     """Rows of the least loss, the prior's included."""
     pull = prior.precision @ prior.mean - losses.linear
-    return torch.cholesky_solve(pull.unsqueeze(2), factor(losses.curvature + prior.precision)).squeeze(2)
+    return torch.cholesky_solve(pull.unsqueeze(2), cholesky(losses.curvature + prior.precision)).squeeze(2)
 
 
 MEAN = torch.tensor([1.0, -2.0])

@@ -17,7 +17,8 @@ from ...embedding.clustered import ClusteredEmbedding
 from ...evidence.codebook import Codebook, sum_of
 from ...evidence.gauss_newton import Quadratic
 from ...evidence.grouping import Chunk, InteractionsByEntity
-from ...evidence.objective import Objective, check_gradients, loss_curvature, loss_slope
+from ...evidence.numerics import check_finite
+from ...evidence.objective import Objective, loss_curvature, loss_slope
 from ...evidence.out_of_fold import CurrentLevels, Views
 from ...evidence.prior import fit_prior, num_entities
 from ...evidence.probe import Probe, probe_chunk
@@ -25,6 +26,7 @@ from ...evidence.whitening import Whitening
 from ..policy import Change
 from ..settings import ClusterSettings
 from .choosing import Choosing
+from .trial import tried
 
 # Bounds of memory, which change no decision: interactions in one pass through the model, and of one chunk; numbers
 # of its views.
@@ -34,8 +36,12 @@ MAX_NUMBERS = 1 << 22
 # Numbers of the views of the entities that levels are grown by; more would hardly tell more.
 MAX_SAMPLED = 1 << 24
 # What an interaction is trained with is chosen without it, so its loss may rise a little. If losses rise by more
-# than this share, a quadratic function is no picture of them, as in a network that has hardly been trained.
+# than this share, a quadratic function is no picture of them, as in a network that has hardly been trained; then
+# entities go a part of the way.
 MAX_RISE = 0.05
+DAMPINGS = (1.0, 0.25, 0.0625)
+# A model that is right about how sure it is has one.
+MAX_DISPERSION = 1e8
 
 
 def choose_cross_fitted(
@@ -55,7 +61,7 @@ def choose_cross_fitted(
 ) -> Change:
     """Choose the cluster of every view of every entity, and grow some levels; the caller has it written.
 
-    There is nothing to write if the summed loss would rise by more than a few per cent.
+    If losses would rise by more than a few per cent, entities go a part of their way only, and in the end none.
 
     Args:
         objective: the training loss.
@@ -72,7 +78,7 @@ def choose_cross_fitted(
         advance: called with the number of interactions done, for a progress bar.
 
     Raises:
-        ValueError: if a gradient is not finite, as when training diverges.
+        NumericalError: if outputs, gradients or curvatures are not finite, as when training diverges.
     """
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
@@ -95,44 +101,64 @@ def choose_cross_fitted(
             yield chunk, seen
 
     number = sample_size(index.counts[entities], width, index.num_folds)
-    every = chain(look(entities[:number]), look(entities[number:]))
+
+    def look_at_all() -> Iterator[tuple[Chunk, Probe]]:
+        return chain(look(entities[:number]), look(entities[number:]))
+
+    every = look_at_all()
     some = _first(every, num_entities(width))
     whitening = _learn(objective, at, some, num_entities(width))
-    start = CurrentLevels.of(at, whitening)
-    grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
-    choosing = Choosing(grown, whitening, settings, merging)
-    before = after = 0.0
-    change = torch.zeros(len(index.order), device=entities.device)
-    targets: list[list[Tensor]] = [[] for _ in at]
-    views_of_all = (Views(objective, start, whitening, *chunk) for chunk in chain(some, every))
-    for held in _sample_first(views_of_all, number):
-        choices = choosing.choose(held, growing, keep, settle)
-        growing = ()
-        points = sum_of(choosing.points, choices)
-        for views, at_last in zip(held, points.split([len(views.at) for views in held])):
-            changes = views.changes(at_last - views.at)
-            change[views.chunk.interactions] = changes
-            before += float(views.training_losses().double().sum())
-            after += float(views.losses(views.outputs + changes).double().sum())
-        for level, choice, parts in zip(grown, choices, targets):
-            parts.append(level.alive.to(level.assignment.clusters.dtype)[choice])
-    if after > (1 + MAX_RISE) * before:
-        return Change(0, before, before)
-    moved = torch.zeros_like(entities, dtype=torch.bool)
-    for level, parts in zip(grown, targets):
-        sizes = [len(part) for part in parts]
-        for some, ids, part in zip(moved.split(sizes), entities.split(sizes), parts):
-            some |= part[:, -1] != level.assignment.clusters[ids]
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
 
-    def write() -> None:
-        for level, parts, rest in zip(grown, targets, choosing.resting):
-            owners = entities.split([len(part) for part in parts])
-            level.write()
-            resting = [int(level.alive[rest])] * parts[0].shape[1]
-            level.assignment.move_all([*zip(owners, parts)], (idle, resting))
+    def choose(every: Iterable[tuple[Chunk, Probe]], damping: float) -> Change:
+        start = CurrentLevels.of(at, whitening, damping)
+        grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
+        choosing = Choosing(grown, whitening, settings, merging)
+        before = after = 0.0
+        change = torch.zeros(len(index.order), device=entities.device)
+        targets: list[list[Tensor]] = [[] for _ in at]
+        views_of_all = (Views(objective, start, whitening, *chunk) for chunk in every)
+        for held in _sample_first(views_of_all, number):
+            first = not targets[0]
+            choices = choosing.choose(held, growing if first else (), keep, settle)
+            points = sum_of(choosing.points, choices)
+            for views, at_last in zip(held, points.split([len(views.at) for views in held])):
+                changes = views.changes(at_last - views.at)
+                change[views.chunk.interactions] = changes
+                before += float(views.training_losses().double().sum())
+                after += float(views.losses(views.outputs + changes).double().sum())
+            for level, choice, parts in zip(grown, choices, targets):
+                parts.append(level.alive.to(level.assignment.clusters.dtype)[choice])
+            if first and _rises(*tried(objective, grown, [parts[0] for parts in targets], held[0].chunk)):
+                return Change(0, before, before, skipped="losses would rise")
+        if _rises(before, after):
+            return Change(0, before, before, skipped="losses would rise")
+        moved = torch.zeros_like(entities, dtype=torch.bool)
+        for level, parts in zip(grown, targets):
+            sizes = [len(part) for part in parts]
+            for movers, ids, part in zip(moved.split(sizes), entities.split(sizes), parts):
+                movers |= part[:, -1] != level.assignment.clusters[ids]
 
-    return Change(int(moved.sum()), before, after, choosing.splits, change, write=write)
+        def write() -> None:
+            for level, parts, rest in zip(grown, targets, choosing.resting):
+                owners = entities.split([len(part) for part in parts])
+                level.write()
+                resting = [int(level.alive[rest])] * parts[0].shape[1]
+                level.assignment.move_all([*zip(owners, parts)], (idle, resting))
+
+        return Change(int(moved.sum()), before, after, choosing.splits, change, write=write)
+
+    done, every = Change(0, 0.0, 0.0), chain(some, every)
+    for damping in DAMPINGS:
+        done = choose(every, damping)
+        if not done.skipped:
+            break
+        every = look_at_all()
+    return done
+
+
+def _rises(before: float, after: float) -> bool:
+    return not after <= (1 + MAX_RISE) * before
 
 
 def _first(every: Iterator[tuple[Chunk, Probe]], number: int) -> list[tuple[Chunk, Probe]]:
@@ -151,21 +177,24 @@ def _learn(
 ) -> Whitening:
     """What the rows of the first ``number`` entities are like, and how much they matter."""
     losses: list[Quadratic] = []
-    squares = curvature = interactions = 0.0
+    squares = curvature = interactions = squared_gradient = 0.0
     for chunk, seen in some:
         first = torch.arange(len(chunk.entities), device=chunk.owner.device) < number
         part, part_seen = chunk.of(first), seen.of(first[chunk.owner].nonzero().squeeze(1))
         losses.append(Quadratic.of_entities(objective, levels, part, part_seen))
-        check_gradients(losses[-1].linear)
+        check_finite(losses[-1].linear, "gradients")
         number = max(0, number - len(chunk.entities))
         outputs, wanted, weights = part_seen.outputs, part_seen.targets, part_seen.weights.double()
         interactions += float(weights.sum())
-        squares += float((weights * loss_slope(objective, outputs, wanted)).square().sum())
+        slopes = weights * loss_slope(objective, outputs, wanted)
+        squares += float(slopes.square().sum())
+        squared_gradient += float((slopes.square() * part_seen.jacobian.double().square().mean(dim=1)).sum())
         curvature += float((weights * loss_curvature(objective, outputs, wanted)).sum())
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
-    # Losses that do not depend on the outputs say nothing.
-    dispersion = squares / curvature if squares and curvature else 1.0
-    return Whitening.of(joined.curvature.sum(dim=0) / interactions, fit_prior(joined, dispersion))
+    # Losses that do not depend on the outputs say nothing, and saturated ones little.
+    dispersion = squares / max(curvature, squares / MAX_DISPERSION) if squares else 1.0
+    prior = fit_prior(joined, dispersion)
+    return Whitening.of(joined.curvature.sum(dim=0) / interactions, prior, squared_gradient / interactions)
 
 
 def sample_size(counts: Tensor, width: int, folds: int) -> int:

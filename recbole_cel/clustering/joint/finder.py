@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.numerics import numerical
 from ...evidence.objective import Objective
 from ..event import JOINT_SPLIT, ClusterEvent
 from ..field import has_choice, num_clusters
@@ -29,6 +30,7 @@ MAX_INTERACTIONS = 1 << 16
 SAMPLE = 256
 # Outputs that differ by no more are one.
 ROUNDING = 1e-5
+NOTHING = JointSplit(0, ([], []), 0)
 
 
 class PairSplit(NamedTuple):
@@ -40,6 +42,7 @@ class PairSplit(NamedTuple):
         done: what was split.
         clusters: number of clusters of both with members, before and after.
         seconds: wall time.
+        skipped: why nothing was split, if that is not what the interactions say.
     """
 
     fields: tuple[str, str]
@@ -47,12 +50,13 @@ class PairSplit(NamedTuple):
     done: JointSplit
     clusters: tuple[int, int]
     seconds: float
+    skipped: str = ""
 
     def event(self, step: int, entities: int) -> ClusterEvent:
         """The event; both fields have so many ``entities``."""
         return ClusterEvent(
             *(JOINT_SPLIT, " x ".join(self.fields), 0, step, *self.clusters, self.done.moved, entities),
-            *(math.nan, math.nan, self.seconds, self.done.kept, self.agreement),
+            *(math.nan, math.nan, self.seconds, self.skipped, self.done.kept, self.agreement),
         )
 
 
@@ -92,19 +96,27 @@ class PairSplitter:
         """
         self._advance = advance
         found, seconds = dict[tuple[str, str], Directions](), dict[tuple[str, str], float]()
+        done = list[PairSplit]()
         for pair in self._pairs():
             started = time.perf_counter()
-            found[pair] = self._directions(*pair)
+            with numerical() as trouble:
+                found[pair] = self._directions(*pair)
             seconds[pair] = time.perf_counter() - started
-        done = []
+            if trouble:
+                have = self._num_clusters(pair)
+                done.append(PairSplit(pair, (), NOTHING, (have, have), seconds[pair], trouble[0]))
         for pair in sorted(found, key=lambda pair: -float(found[pair].effect[:1, :1].sum())):
             started = time.perf_counter()
-            before = sum(num_clusters(self._fields[name]) for name in pair)
-            split = self._split(pair, found[pair])
-            clusters = before, sum(num_clusters(self._fields[name]) for name in pair)
+            before, split = self._num_clusters(pair), NOTHING
+            with numerical() as trouble:
+                split = self._split(pair, found[pair])
+            clusters = before, self._num_clusters(pair)
             seconds[pair] += time.perf_counter() - started
-            done.append(PairSplit(pair, found[pair].agreement, split, clusters, seconds[pair]))
+            done.append(PairSplit(pair, found[pair].agreement, split, clusters, seconds[pair], "".join(trouble)))
         return done
+
+    def _num_clusters(self, pair: tuple[str, str]) -> int:
+        return sum(num_clusters(self._fields[name]) for name in pair)
 
     def _directions(self, left: str, right: str) -> Directions:
         sizes = self._fields[left][0][0].num_embeddings, self._fields[right][0][0].num_embeddings
@@ -151,7 +163,7 @@ class PairSplitter:
 
     def _split(self, pair: tuple[str, str], found: Directions) -> JointSplit:
         if not len(found.effect):
-            return JointSplit(0, ([], []), 0)
+            return NOTHING
         levels = [self._fields[name] for name in pair]
         some = torch.randperm(len(self._folds), generator=self._generator)[:SAMPLE].to(self._folds.device)
         seen = sensitivity(self._objective, levels[0], levels[1], some, self._generator)

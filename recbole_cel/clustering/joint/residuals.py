@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...evidence.numerics import check_finite
 from ...evidence.objective import Objective, loss_derivatives
 
 # Newton steps of the biases, field after field, at most; and the share of what is unexplained, below which a round
@@ -22,6 +23,8 @@ SETTLED = 1e-4
 MIN_VARIANCE = 1e-6
 # Of the largest curvature of an interaction, the least: outputs that are saturated have none.
 MIN_CURVATURE = 1e-6
+# The least curvature at all, so that biases stay finite where all outputs are saturated.
+NO_CURVATURE = 1e-12
 # Interactions whose derivatives are taken at once.
 CHUNK = 1 << 16
 
@@ -86,7 +89,8 @@ def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights
     for some in torch.arange(0, len(outputs), CHUNK).tolist():
         part = slice(some, some + CHUNK)
         residual[part], curvature[part] = loss_derivatives(objective, outputs[part], targets[part])
-    curvature.clamp_(min=MIN_CURVATURE * float(curvature.max().clamp(min=torch.finfo(curvature.dtype).tiny)))
+    curvature.clamp_(min=max(MIN_CURVATURE * float(curvature.max()), NO_CURVATURE))
+    check_finite(residual, "residuals")
     return Residuals(residual.mul_(-weights), curvature.mul_(weights))
 
 
