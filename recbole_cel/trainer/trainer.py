@@ -27,9 +27,10 @@ from ..runs.resume import check_config, check_dataset, load_model_state, other_p
 from ..runs.size import FieldSize, field_size
 from ..settings import CELSettings
 from ..strategies import Training, TrainingEvent, TrainingHook
+from .divergence import CheckedTrainer
 
 
-class Trainer(RecBoleTrainer):
+class Trainer(CheckedTrainer):
     """Trains any RecBole model that RecBole's own ``Trainer`` trains, clustered or not.
 
     Besides what RecBole does, it runs the cluster optimisation after optimiser steps, writes checkpoints of
@@ -47,7 +48,6 @@ class Trainer(RecBoleTrainer):
         self._unlogged: list[TrainingEvent] = []
         self._show_progress = False
         self._write_states = False
-        self._epoch = -1
         self._valid_result: dict[str, float] | None = None
         self._hooks: list[RemovableHandle] = []
         if config["eval_type"] == EvaluatorType.VALUE:
@@ -201,7 +201,6 @@ class Trainer(RecBoleTrainer):
         # The epoch before is over now, with its evaluation and all that follows it.
         if epoch_idx > self.start_epoch and epoch_idx % max(1, self.settings.checkpoint_interval) == 0:
             self._write_state()
-        self._epoch = epoch_idx
         losses = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         # Not logged at once: the line would break the epoch's progress bar.
         for event in self._unlogged:
