@@ -58,6 +58,6 @@ class CheckedTrainer(RecBoleTrainer):
         kept = f"; the best model before is in {best}" if best.is_file() else ""
         return DivergenceError(
             "learning_rate",
-            f"is {rate:g}, and training has diverged: {what}; try {min(rate / 10, 1e-3):g}, or normalize_all=True if "
-            f"features are large{kept}",
+            f"is {rate:g}, and training has diverged: {what}; try {min(rate / 10, 1e-3):g}, or normalize_all=True "
+            f"if features are large{kept}",
         )
