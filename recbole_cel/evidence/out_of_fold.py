@@ -141,6 +141,8 @@ class Views:
                 break
             direction = (guided + agreement / before.clamp(min=tiny) * direction) * goes_on
             agreement = agreement * goes_on
+        # Beyond what numbers can say there is no telling where to go.
+        steps = torch.where(steps.square().sum(dim=2, keepdim=True).isfinite(), steps, 0.0)
         return self.at + self._damping * steps
 
     def left_out_gradients(self) -> Tensor:
