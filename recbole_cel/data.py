@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -139,24 +140,38 @@ class TrainingObjective:
         return {name: column.to(self._device) for name, column in interaction.interaction.items()}
 
 
-def fingerprint(dataset: Any) -> dict[str, Any]:
+def fingerprint(dataset: Any, evaluated: Sequence[Any] = ()) -> dict[str, Any]:
     """What identifies the data that a model was trained on.
 
+    Args:
+        dataset: the training data.
+        evaluated: the data that it is evaluated on.
+
     Returns:
-        Name, number of ids of every field, number of training interactions, and a digest of
-        the ids, the training interactions and the side features. Plain data.
+        Name, number of ids of every field, number of training interactions, a digest of the ids, the training
+        interactions and the side features, and one of the interactions of ``evaluated``. Plain data.
     """
     digest = hashlib.sha256()
     for name, tokens in sorted(dataset.field2id_token.items()):
         digest.update(f"{name}:{len(tokens)};".encode() + "\n".join(map(str, tokens)).encode())
     for features in (dataset.inter_feat, dataset.user_feat, dataset.item_feat):
-        for name in sorted(features.interaction) if features is not None else ():
-            column = features.interaction[name].contiguous()
-            digest.update(f"{name}:{column.dtype}:{tuple(column.shape)};".encode())
-            digest.update(column.view(torch.uint8).numpy())
+        _feed(digest, features)
+    others = hashlib.sha256()
+    for other in evaluated:
+        _feed(others, other.inter_feat)
     return {
         "name": str(dataset.dataset_name),
         "sizes": {name: len(tokens) for name, tokens in dataset.field2id_token.items()},
         "interactions": len(dataset),
         "digest": digest.hexdigest(),
+        "evaluated": others.hexdigest() if evaluated else "",
     }
+
+
+def _feed(digest: Any, features: Interaction | None) -> None:
+    if features is None:
+        return
+    for name in sorted(features.interaction):
+        column = features.interaction[name].contiguous()
+        digest.update(f"{name}:{column.dtype}:{tuple(column.shape)};".encode())
+        digest.update(column.view(torch.uint8).numpy())

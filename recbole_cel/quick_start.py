@@ -21,8 +21,10 @@ from .data import fingerprint
 from .model import get_model, split_name
 from .options import SettingError
 from .runs import checkpoint as checkpoints
+from .runs.allowed import check_model, check_saved_config
 from .runs.report import alike_notes
-from .runs.resume import check_dataset, load_model_state
+from .runs.resume import check_dataset, holds_data, load_model_state
+from .runs.validate import check_parts, largest_size
 from .trainer import Trainer, get_trainer
 
 
@@ -99,7 +101,7 @@ def run_recbole_cel(
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
     resume = config["cel_resume"]
     if isinstance(trainer, Trainer):
-        trainer.attach(train_data)
+        trainer.attach(train_data, valid_data, test_data)
         if resume:
             trainer.resume_checkpoint(resume)
         if saved and trainer.settings.checkpoint_interval:
@@ -127,11 +129,15 @@ def run_recbole_cel(
     }
 
 
-def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Load a saved model with the data that it was trained on. No code in the file is run.
+def load_data_and_model(
+    model_file: str, config_dict: dict[str, Any] | None = None
+) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Load a saved model with the data that it was trained on. No code in the file is run, and nothing is fetched.
 
     Args:
         model_file: a checkpoint written by this package.
+        config_dict: what this machine says, and the file does not: ``data_path``, ``use_gpu`` and the like.
+            Without ``data_path`` the data must be where they were, or where RecBole looks for them.
 
     Returns:
         As RecBole's: config, model, data set, and the data loaders of training, validation and test.
@@ -140,11 +146,10 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
         CheckpointError: if the file cannot be used, or the data on disk are not those of the checkpoint.
     """
     state = checkpoints.read(model_file)
-    saved = dict(state["config"])
-    # Paths to pickles, which a stranger's checkpoint could point anywhere.
-    for key in ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders"):
-        saved.pop(key, None)
-    config = Config(state["model"], saved["dataset"], config_dict=saved, command_line=False)
+    check_parts(model_file, state)
+    name = check_model(model_file, state["model"])
+    saved = check_saved_config(model_file, name, state["config"], largest_size(state["state_dict"]))
+    config = _config_of(model_file, state, name, saved, config_dict or {})
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logger = getLogger()
@@ -153,11 +158,28 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
         data = _data_set(config)
         logger.info(data)
         train_data, valid_data, test_data = data_preparation(config, data)
-    check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset))
+    evaluated = [loader._dataset for loader in (valid_data, test_data)]
+    check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset, evaluated))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     load_model_state(model, state, model_file)
     return config, model, data, train_data, valid_data, test_data
+
+
+def _config_of(file: str, state: dict[str, Any], model: str, saved: dict[str, Any], own: dict[str, Any]) -> Config:
+    """The configuration of a checkpoint; data are read from where they are, and fetched from nowhere."""
+    where = {"data_path": state["data_path"]} if holds_data(state["data_path"], saved["dataset"]) else {}
+    try:
+        config = Config(model, saved["dataset"], config_dict={**saved, **where, **own}, command_line=False)
+    except SettingError as error:
+        raise checkpoints.CheckpointError(f"{file}: {error}") from None
+    folder = Path(config["data_path"])
+    if not holds_data(str(folder.parent), folder.name):
+        raise checkpoints.CheckpointError(
+            f"{file}: its data set {saved['dataset']} is not at {folder}; say where, as in "
+            "load_data_and_model(file, {'data_path': ...})"
+        )
+    return config
 
 
 def _data_set(config: Any) -> Any:

@@ -19,6 +19,9 @@ UNSETTLED = -1
 RETRY_INTERVAL = 2.0
 RETRY_SLOWDOWN = 1.5
 
+# Of what is counted, more than a run could do.
+MAX_COUNT = 10**15
+
 
 class Schedule:
     """Counts optimiser steps, and says what is due.
@@ -102,10 +105,22 @@ class Schedule:
         return {"steps": self.steps, "poor_splits": dict(self._poor_splits), "growths": dict(self._growths)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved position."""
-        self.steps = int(state["steps"])
-        self._poor_splits.update(state["poor_splits"])
-        self._growths.update(state["growths"])
+        """Continue from a saved position.
+
+        Raises:
+            ValueError: if it is none of these fields.
+        """
+        poor, growths, steps = state["poor_splits"], state["growths"], state["steps"]
+        if any(saved.keys() != self._growths.keys() for saved in (poor, growths)):
+            raise ValueError(f"it is of fields {sorted(map(str, poor))}, not {sorted(self._growths)}")
+        counts = [steps, *growths.values()]
+        if not all(type(one) is int and 0 <= one <= MAX_COUNT for one in counts):
+            raise ValueError("steps and growths are counts")
+        if not all(type(one) is int and abs(one) <= MAX_COUNT for one in poor.values()):
+            raise ValueError("poor splits are counted")
+        self.steps = steps
+        self._poor_splits.update(poor)
+        self._growths.update(growths)
 
     def _is_due(self, every: float, slowdown: float = 1.0) -> bool:
         """Whether a multiple of ``every`` steps, which need not be a whole number, has just been reached.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.sparse import issparse
 
+from .allowed import allowed_keys
 from .checkpoint import CheckpointError, decode, encode, plain
+from .validate import check_model_state
 
-# Derived by RecBole from other keys, or of this process alone.
-NOT_SAVED = {"local_rank", "single_spec", "valid_neg_sample_args", "test_neg_sample_args", "cel_resume"}
 # What a resumed run may have otherwise than the run that it continues: it changes no number of the training.
-MAY_DIFFER = {
-    "epochs", "data_path", "checkpoint_dir", "show_progress", "state", "gpu_id", "use_gpu", "log_wandb",
-    "wandb_project", "eval_batch_size", "config_files", "cel_activity_edges", "cel_checkpoint_interval",
-}  # fmt: skip
+MAY_DIFFER = {"epochs", "eval_batch_size", "cel_activity_edges", "cel_checkpoint_interval"}
 
 
 def shufflers(train_data: Any) -> list[torch.Generator]:
@@ -71,9 +70,13 @@ def check_dataset(file: str, saved: Mapping[str, Any], present: Mapping[str, Any
         ("sizes", "numbers of ids"),
         ("interactions", "number of training interactions"),
         ("digest", "training interactions"),
+        ("evaluated", "validation or test interactions"),
     ):
-        if saved[key] != present[key]:
-            values = "another split or file" if key == "digest" else f"{saved[key]}, not {present[key]}"
+        # What a model is evaluated on is not known where it is only trained.
+        known = key != "evaluated" or (saved.get(key) and present.get(key))
+        if known and saved[key] != present[key]:
+            counted = key in ("digest", "evaluated")
+            values = "another split or file" if counted else f"{saved[key]}, not {present[key]}"
             raise CheckpointError(f"{file}: it was trained on other data; {what}: {values}")
 
 
@@ -81,43 +84,75 @@ def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
     """Load the model part of a checkpoint.
 
     Raises:
-        CheckpointError: if the tensors do not fit the model; the model is not changed then.
+        CheckpointError: if it does not fit the model; the model is not changed then.
     """
-    own, saved = model.state_dict(), state["state_dict"]
-    differing = [
-        name
-        for name in {**own, **saved}
-        if name not in own
-        or name not in saved
-        or own[name].shape != saved[name].shape
-        or own[name].dtype != saved[name].dtype
-    ]
-    if differing:
-        name = differing[0]
-        shapes = [tuple(part[name].shape) if name in part else "absent" for part in (saved, own)]
-        raise CheckpointError(
-            f"{file}: it does not fit this model; {name} is {shapes[0]} in the file and {shapes[1]} here "
-            "(were embedding_size or cel_max_clusters changed?)"
-        )
+    check_model_state(file, model, state["state_dict"])
+    others = checked_other_parameters(file, model, state["other_parameter"])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        model.load_state_dict(saved)
+        model.load_state_dict(state["state_dict"])
     except ValueError as error:
+        model.load_state_dict(before)
         raise CheckpointError(f"{file}: {error}") from None
-    model.load_other_parameter(decode(state["other_parameter"]))
+    model.load_other_parameter(others)
+
+
+def load_hook_state(file: str, hook: Any, saved: Mapping[str, Any] | None) -> None:
+    """Load the state of a strategy's hook.
+
+    Raises:
+        CheckpointError: if it takes no such state; it has the state that it had before then.
+    """
+    before = hook.state_dict()
+    try:
+        hook.load_state_dict(saved)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        hook.load_state_dict(before)
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{file}: its strategy's state cannot be taken over: {reason}") from None
+
+
+def checked_other_parameters(file: str, model: Any, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model keeps besides its tensors, decoded; each of the kind and size that the model has.
+
+    Raises:
+        CheckpointError: naming the first that is not.
+    """
+    own = {
+        name: value for name, value in model.other_parameter().items() if not isinstance(value, torch.nn.Module)
+    }
+    if saved.keys() != own.keys():
+        raise CheckpointError(f"{file}: its other_parameter holds {sorted(map(str, saved))}, not {sorted(own)}")
+    found = {}
+    for name, value in saved.items():
+        try:
+            found[name] = decode(value)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{file}: its {name} cannot be taken over: {reason}") from None
+        shapes, kinds = zip(*((getattr(one, "shape", None), issparse(one)) for one in (found[name], own[name])))
+        if own[name] is not None and (kinds[0] != kinds[1] or shapes[0] != shapes[1]):
+            raise CheckpointError(f"{file}: its {name} is of shape {shapes[0]}, not {shapes[1]}")
+    return found
+
+
+def holds_data(path: str, dataset: str) -> bool:
+    """Whether folder ``path`` holds interactions of ``dataset``, in a file of its own."""
+    if not re.fullmatch(r"[\w.-]+", dataset) or dataset.startswith("."):
+        return False
+    return any(file.is_file() for file in (Path(path) / dataset).glob(f"{dataset}*.inter"))
 
 
 def saved_config(config: Any) -> dict[str, Any]:
-    """The plain part of a configuration, from which ``Config`` can be made again."""
+    """The part of a configuration that is saved, from which ``Config`` can be made again."""
     saved = {}
-    for key, value in config.final_config_dict.items():
+    for key in allowed_keys(config["model"]):
+        if key not in config.final_config_dict:
+            continue
         try:
-            saved[key] = plain(value)
+            saved[key] = plain(config.final_config_dict[key])
         except TypeError:
             continue  # enums and devices, which Config derives anew
-    for key in NOT_SAVED:
-        saved.pop(key, None)
     if saved["train_neg_sample_args"]["distribution"] == "none":
         saved["train_neg_sample_args"] = None
-    # Config appends the data set's name.
-    saved["data_path"] = os.path.dirname(saved["data_path"])
     return saved

@@ -1,5 +1,6 @@
 """RecBole's trainer, with clusters."""
 
-from .trainer import Trainer, get_trainer
+from .selection import get_trainer
+from .trainer import Trainer
 
 __all__ = ["Trainer", "get_trainer"]

@@ -5,26 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import recbole.utils
 import torch
-from recbole.trainer import Trainer as RecBoleTrainer
-from recbole.utils import EvaluatorType, ModelType, set_color
+from recbole.utils import EvaluatorType, set_color
 from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 
 from .. import __version__
 from ..data import TrainingObjective, fingerprint
-from ..model import NonNegativeRecommender, StrategyRecommender, split_name
+from ..model import NonNegativeRecommender, StrategyRecommender
 from ..runs import checkpoint as checkpoints
 from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
 from ..runs.checkpoint import CheckpointError
+from ..runs.random_state import random_state, set_random_state
 from ..runs.report import final_report
-from ..runs.resume import check_config, check_dataset, load_model_state, other_parameters, saved_config, shufflers
+from ..runs.resume import (
+    check_config,
+    check_dataset,
+    load_hook_state,
+    load_model_state,
+    other_parameters,
+    saved_config,
+    shufflers,
+)
 from ..runs.size import FieldSize, field_size
+from ..runs.validate import check_parts, check_random, checked_optimiser
 from ..settings import CELSettings
 from ..strategies import Training, TrainingEvent, TrainingHook
 from .divergence import CheckedTrainer
@@ -69,15 +76,15 @@ class Trainer(CheckedTrainer):
                     group["fused"] = True
         return optimizer
 
-    def attach(self, train_data: Any) -> None:
-        """Take the training data, before :meth:`resume_checkpoint` or :meth:`fit` needs them."""
+    def attach(self, train_data: Any, *evaluated: Any) -> None:
+        """Take the data, before :meth:`resume_checkpoint` or :meth:`fit` needs them; ``evaluated`` for checks."""
         if self._train_data is train_data:
             return
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
         self._train_data = train_data
-        self._fingerprint = fingerprint(train_data._dataset)
+        self._fingerprint = fingerprint(train_data._dataset, [data._dataset for data in evaluated if data])
         model = self.model
         if isinstance(model, NonNegativeRecommender):
             # Before the clusters change: they shall be chosen by the rows that the model has.
@@ -113,7 +120,7 @@ class Trainer(CheckedTrainer):
         # Weight decay lets weights that nothing needs shrink until processors handle them in software: epochs took
         # five times as long from the fortieth on.
         torch.set_flush_denormal(True)
-        self.attach(train_data)
+        self.attach(train_data, *([valid_data] if valid_data else []))
         self._show_progress = show_progress
         if self._resumed is not None:
             self._continue(self._resumed)
@@ -156,12 +163,16 @@ class Trainer(CheckedTrainer):
         """
         state = self._read(resume_file)
         check_config(resume_file, state["config"], saved_config(self.config))
+        moments = checked_optimiser(resume_file, self.optimizer, state["optimizer"])
+        check_random(resume_file, state["random"], state["shuffle"], len(shufflers(self._train_data)))
         best = Path(resume_file).with_name(state["best_file"])
         # Before the first evaluation there is none yet.
         if state["best_valid_result"] is not None and not best.is_file():
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
+        if self.strategy_hook is not None:
+            load_hook_state(resume_file, self.strategy_hook, state["strategy"])
         load_model_state(self.model, state, resume_file)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(moments)
         self.saved_model_file = str(best)
         self.start_epoch = state["epoch"] + 1
         self.cur_step = state["cur_step"]
@@ -240,6 +251,8 @@ class Trainer(CheckedTrainer):
             "version": __version__,
             "model": self.config["model"],
             "dataset": self._fingerprint,
+            # Config appends the data set's name.
+            "data_path": os.path.dirname(self.config["data_path"]),
             "config": saved_config(self.config),
             "epoch": epoch,
             "cur_step": self.cur_step,
@@ -251,7 +264,7 @@ class Trainer(CheckedTrainer):
             "other_parameter": other_parameters(self.model),
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy_hook and self.strategy_hook.state_dict(),
-            "random": checkpoints.random_state(),
+            "random": random_state(),
             "shuffle": [generator.get_state() for generator in shufflers(self._train_data)],
         }
         checkpoints.write(file, checkpoints.plain(state))
@@ -261,6 +274,7 @@ class Trainer(CheckedTrainer):
     def _read(self, file: str) -> dict[str, Any]:
         """Read a checkpoint and check that it is of this model and of these data."""
         state = checkpoints.read(file)
+        check_parts(file, state)
         if state["model"] != self.config["model"]:
             raise CheckpointError(f"{file}: it is of model {state['model']}, not of {self.config['model']}")
         if self._fingerprint is not None:
@@ -269,23 +283,7 @@ class Trainer(CheckedTrainer):
 
     def _continue(self, state: dict[str, Any]) -> None:
         """Set what :meth:`fit` needs besides what :meth:`resume_checkpoint` has set."""
-        if self.strategy_hook is not None:
-            self.strategy_hook.load_state_dict(state["strategy"])
         for generator, shuffle in zip(shufflers(self._train_data), state["shuffle"]):
             generator.set_state(shuffle)
-        checkpoints.set_random_state(state["random"])
+        set_random_state(state["random"])
         self._resumed = None
-
-
-@cache
-def _with_our_checkpoints(base: type[RecBoleTrainer]) -> type[RecBoleTrainer]:
-    return type(base.__name__, (Trainer, base), {"__doc__": base.__doc__, "__module__": __name__})
-
-
-def get_trainer(model_type: ModelType, model_name: str) -> type:
-    """The trainer class of a model: RecBole's choice, with our additions where it keeps RecBole's checkpoints."""
-    base = recbole.utils.get_trainer(model_type, split_name(model_name)[0])
-    if base is RecBoleTrainer:
-        return Trainer
-    ours = issubclass(base, RecBoleTrainer) and base._save_checkpoint is RecBoleTrainer._save_checkpoint
-    return _with_our_checkpoints(base) if ours else base
