@@ -75,16 +75,23 @@ def allowed_keys(model: str) -> dict[str, tuple[type, ...] | None]:
     file = Path(recbole.__file__).parent / "properties" / "model" / f"{base}.yaml"
     if file.is_file():
         properties = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        for key in properties:
+        for key, value in properties.items():
             if key not in EXCLUDED_KEYS:
-                found.setdefault(key, None)
+                found.setdefault(key, _kinds_of(value))
     found.update({PREFIX + spec.name: None for spec in fields(CELSettings) if spec.name != "resume"})
     for known in strategies().values():
         found.update({known.prefix + spec.name: None for spec in fields(known.Options)})
     if strategy is not None or base in ("MF", "NMF", "NeuNMF"):
         # Hyper-parameters of our own models, and of RecBole's that have no property file.
-        found.setdefault("embedding_size", None)
+        found.setdefault("embedding_size", INT)
     return found
+
+
+def _kinds_of(default: object) -> tuple[type, ...] | None:
+    for kinds in (BOOL, NUMBER, TEXT, LIST, DICT):
+        if isinstance(default, kinds):
+            return kinds
+    return None
 
 
 def check_model(file: str, name: object) -> str:
