@@ -45,7 +45,8 @@ def mean_squared_error(model, data):
 
 
 def effective_rows(model):
-    return model.user_rows(torch.arange(model.n_users)), model.item_rows(torch.arange(model.n_items))
+    with torch.no_grad():
+        return model.user_rows(torch.arange(model.n_users)), model.item_rows(torch.arange(model.n_items))
 
 
 @pytest.mark.parametrize("base", ["MF", "NMF", "NeuNMF"])
