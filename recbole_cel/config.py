@@ -131,6 +131,8 @@ class Config(RecBoleConfig):
             if key in unsafe.PROCESSES:
                 getLogger().warning(f"{key}: no effect here; give it on the command line")
                 continue
+            if split_name(self.model)[1] is not None and keys.is_without_prefix(key, near):
+                raise SettingError(key, f"is not an option of {self.model}; did you mean {near}?")
             hint = f"; did you mean {near}?" if near else ""
             getLogger().warning(f"{key}: no option that is known of RecBole or recbole_cel{hint}")
 

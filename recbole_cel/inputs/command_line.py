@@ -124,7 +124,7 @@ class Words:
                 self.flags[name] = FLAGS[name].read(text)
             except ValueError:
                 raise SettingError(f"--{name}", f"must be {FLAGS[name].want}, got {shown(text)}") from None
-        elif not text.strip() and name not in MAY_BE_EMPTY:
+        elif not (text if name.endswith("_separator") else text.strip()) and name not in MAY_BE_EMPTY:
             raise SettingError(f"--{name}", f"has no value; write --{name}=VALUE (--{name}=None for none)")
         if name in ALSO_KEYS or name not in FLAGS:
             self.keys[name] = text

@@ -41,14 +41,14 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
         if ranking and mode == "labeled":
             raise SettingError(
                 "metrics",
-                f"holds {', '.join(ranking)}, for ranked lists, which need eval_args: mode full or such as uni100; it "
-                f"is labeled for {phase}, where metrics such as AUC and LogLoss are right",
+                f"holds {', '.join(ranking)}, for ranked lists, which need eval_args: mode full or such as "
+                f"uni100; it is labeled for {phase}, where metrics such as AUC and LogLoss are right",
             )
         if values and mode == "full":
             raise SettingError(
                 "metrics",
-                f"holds {', '.join(values)}, for single scores, which need eval_args: mode labeled or such as uni100; "
-                f"it is full for {phase}, where metrics such as NDCG and Recall are right",
+                f"holds {', '.join(values)}, for single scores, which need eval_args: mode labeled or such "
+                f"as uni100; it is full for {phase}, where metrics such as NDCG and Recall are right",
             )
     _check_topk(config["topk"])
     _check_valid_metric(config, metrics)

@@ -65,7 +65,7 @@ def _meant(key: str) -> str | None:
     if re.match(r"\W*cel(\W|_|$)", key, re.IGNORECASE):
         return _nearest(PREFIX + bare[len("cel") :], ours) or f"{PREFIX}levels"
     near = difflib.get_close_matches(bare, compact, n=1, cutoff=0.85)
-    if near and (bare.startswith("cel") or near[0].startswith("cel") or compact[near[0]] in OF_ALL_STRATEGIES):
+    if near and (bare.startswith(("ce", "cl")) or compact[near[0]] in OF_ALL_STRATEGIES):
         return compact[near[0]]
     return None
 
@@ -88,13 +88,21 @@ def unknown_keys(given: Iterable[str], read: Iterable[str]) -> dict[str, str | N
     return found
 
 
+def is_without_prefix(key: str, own: str | None) -> bool:
+    """Whether ``key`` is our option ``own`` but for its prefix."""
+    return own is not None and own.startswith(PREFIX) and _compact(key) == _compact(own[len(PREFIX) :])
+
+
 def _nearest(key: str, known: Iterable[str]) -> str | None:
     # Without a prefix, too: ``levels`` is meant to be ``cel_levels``.
     compact: dict[str, str] = {}
     for name in sorted(known):
         compact.setdefault(_compact(name.removeprefix(PREFIX)), name)
         compact[_compact(name)] = name
-    near = difflib.get_close_matches(_compact(key), compact, n=1, cutoff=0.6)
+    bare = _compact(key)
+    near = difflib.get_close_matches(bare, compact, n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(bare, [name for name in compact if name.endswith(bare)], 1, 0.5)
+    near = near or difflib.get_close_matches(bare, compact, n=1, cutoff=0.6)
     return compact[near[0]] if near else None
 
 

@@ -82,7 +82,7 @@ def check_safe(mapping: Mapping[str, Any], source: str) -> None:
     for key, value in mapping.items():
         if not isinstance(key, str):
             raise SettingError(source, f"must have names of options as keys, got {shown(key)}")
-        check_bounded(key, value)
+        check_bounded(source, value)
         if key in LOCAL:
             raise SettingError(source, f"must not set {key}, which is for whoever opens it")
         if key in (*DERIVED, *PROCESSES) or (key in (*PICKLES, *MODEL_FILES) and value not in (None, "")):
@@ -178,7 +178,7 @@ def _check_numbers(key: str, file: Path) -> None:
     try:
         found = np.load(file, mmap_mode="r", allow_pickle=False)
         plain = isinstance(found, np.ndarray) and found.dtype.kind == "f" and found.ndim == 2
-    except (OSError, ValueError, EOFError):
+    except Exception:  # as above
         plain = False
     if not plain:
         raise SettingError(key, f"above 1 needs {file}, a matrix of numbers as NumPy saves it without pickle")
