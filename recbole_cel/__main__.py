@@ -116,7 +116,9 @@ def _owner(file: str) -> str | None:
 
 
 def _say(line: str, code: int) -> int:
-    print(f"recbole_cel: {' '.join(line.split())}", file=sys.stderr)
+    line = " ".join(line.split())
+    # What says that RecBole is missing names the package itself.
+    print(line if line.startswith("recbole_cel ") else f"recbole_cel: {line}", file=sys.stderr)
     return code
 
 

@@ -90,7 +90,6 @@ class Config(RecBoleConfig):
         self.final_config_dict.setdefault(BUDGET, None)
         if self[BUDGET] is None:
             return
-        check_budget(self[BUDGET])
         for name in ("max_clusters", "compression_ratio"):
             if PREFIX + name in self.external_config_dict:
                 raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
@@ -198,6 +197,8 @@ class Config(RecBoleConfig):
         if isinstance(model, str):
             # Checked here already: nothing may be loaded before a wrong key is found.
             CELSettings.from_config(self.external_config_dict)
+            if self.external_config_dict.get(BUDGET) is not None:
+                check_budget(self.external_config_dict[BUDGET])
             name = full_name(model, strategy)
             named = split_name(name)[1]
             if named is not None:

@@ -181,11 +181,12 @@ def _split(words: list[str]) -> tuple[str, str]:
     word = words.pop(0)
     if any("\ud800" <= letter <= "\udfff" for letter in word):
         raise SettingError("the command line", f"must be UTF-8, got {ascii(word)[:80]}")
-    short = re.fullmatch(r"-([a-z])(=?)(.*)", word)
+    short = re.fullmatch(r"-([a-z])(=?)(.*)", word, re.DOTALL)
     if short and short[1] in SHORT and not (short[3] and _is_long_name(word[1:])):
         name = SHORT[short[1]]
         return name, _value(f"-{short[1]}", short[3], words) if not short[3] else short[3]
-    dashes, name, equals, text = re.fullmatch(r"(-*)([^=]*)(=?)(.*)", word).groups()  # type: ignore[union-attr]
+    name, equals, text = word.lstrip("-").partition("=")
+    dashes = word[: len(word) - len(word.lstrip("-"))]
     if dashes == "--" and KEY.fullmatch(name):
         if equals:
             return name, text

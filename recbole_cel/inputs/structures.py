@@ -51,6 +51,11 @@ def are_sizes(value: object) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(is_whole(item, 1, MAX_SIZE) for item in value)
 
 
+def are_numbers(value: object) -> bool:
+    """Whether ``value`` is a finite number or a list of such."""
+    return all(is_finite(item) for item in (value if isinstance(value, list) else [value]))
+
+
 def are_columns(value: object) -> bool:
     """Whether ``value`` gives the columns of each file, or a star for all of them."""
     return isinstance(value, dict) and all(

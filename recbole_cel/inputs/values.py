@@ -53,6 +53,8 @@ def _is_gpu(value: object) -> bool:
 
 
 SWITCH: Check = ("True or False", _is_switch)
+# Where RecBole takes no 1 for True.
+BOOL: Check = ("True or False", lambda v: isinstance(v, bool))
 NAME: Check = ("the name of a column", is_name)
 TEXT: Check = ("a text", lambda v: isinstance(v, str) and v != "")
 PATH: Check = ("a path", lambda v: is_name(v) and "\0" not in v)
@@ -109,8 +111,11 @@ VALUES: dict[str, Check] = {
     "additional_feat_suffix": _or_none(("a list of ends of file names", lambda v: is_name(v) or are.are_names(v))),
     "numerical_features": NAMES,
     "normalize_field": _or_none(NAMES),
-    "normalize_all": _or_none(("True or False", lambda v: isinstance(v, bool))),
-    "filter_inter_by_user_or_item": ("True or False", lambda v: isinstance(v, bool)),
+    "normalize_all": _or_none(BOOL),
+    "filter_inter_by_user_or_item": BOOL,
+    "enable_amp": BOOL,
+    "enable_scaler": BOOL,
+    "reg_weight": ("a number, or a list of numbers", are.are_numbers),
     "preload_weight": _or_none(
         ("a dict of columns", lambda v: isinstance(v, dict) and are.are_names([*v, *v.values()]))
     ),
@@ -131,7 +136,7 @@ VALUES |= dict.fromkeys(("USER_ID_FIELD", "ITEM_ID_FIELD", "LABEL_FIELD", "RATIN
 VALUES |= {f"alias_of_{what}_id": _or_none(NAMES) for what in ("user", "item", "entity", "relation")}
 VALUES |= dict.fromkeys(
     ("use_gpu", "reproducibility", "show_progress", "save_dataset", "save_dataloaders", "log_wandb", "shuffle",
-     "require_pow", "enable_amp", "enable_scaler", "repeatable", "valid_metric_bigger", "kg_reverse_r"),
+     "require_pow", "repeatable", "valid_metric_bigger", "kg_reverse_r"),
     SWITCH,
 )  # fmt: skip
 # In RecBole these may be None, where a data set has no such column.
