@@ -184,14 +184,14 @@ def _split(words: list[str]) -> tuple[str, str]:
     short = re.fullmatch(r"-([a-z])(=?)(.*)", word, re.DOTALL)
     if short and short[1] in SHORT and not (short[3] and _is_long_name(word[1:])):
         name = SHORT[short[1]]
-        return name, _value(f"-{short[1]}", short[3], words) if not short[3] else short[3]
+        return name, short[3] if short[2] or short[3] else _value(f"-{short[1]}", words)
     name, equals, text = word.lstrip("-").partition("=")
     dashes = word[: len(word) - len(word.lstrip("-"))]
     if dashes == "--" and KEY.fullmatch(name):
         if equals:
             return name, text
         if name in FLAGS:
-            return name, _value(word, "", words)
+            return name, _value(word, words)
         if words and not words[0].startswith("-"):
             raise SettingError(word, f"must be written with an equals sign, --{name}={words[0].lstrip('=')}")
         raise SettingError(word, f"has no value; write --{name}=VALUE")
@@ -204,9 +204,9 @@ def _split(words: list[str]) -> tuple[str, str]:
     raise SettingError(shown(word), "is neither a flag nor --key=value; see --help")
 
 
-def _value(word: str, text: str, words: list[str]) -> str:
-    if text or (words and not re.match(r"-[A-Za-z-]", words[0])):
-        return text or words.pop(0)
+def _value(word: str, words: list[str]) -> str:
+    if words and not re.match(r"-[A-Za-z-]", words[0]):
+        return words.pop(0)
     raise SettingError(word, "has no value")
 
 

@@ -26,6 +26,7 @@ from recbole_cel.options import SettingError
         (["--model="], "--model must be the name of a model, got ''"),
         (["--model"], "--model has no value"),
         (["-m"], "-m has no value"),
+        (["-m=", "FM"], "--model must be the name of a model, got ''"),
         (["-m", "--epochs=1"], "-m has no value"),
         (["-epochs=1"], "with two dashes and no spaces: --epochs=1"),
         (["---epochs=1"], "with two dashes and no spaces: --epochs=1"),
