@@ -2,54 +2,135 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+import traceback
 import warnings
+from collections.abc import Sequence
+
+from .inputs import command_line
+from .inputs.command_line import FLAGS, Words
+from .options import SettingError
+
+BAD_INPUT = 2
+FAILED = 1
+INTERRUPTED = 130
+# Set to anything, it shows where in the code a one-line error is from.
+SHOW_TRACEBACK = "RECBOLE_CEL_TRACEBACK"
 
 
-def main() -> int:
-    """Run one experiment; takes the flags of RecBole's ``run_recbole.py`` and any ``--key=value``."""
-    parser = argparse.ArgumentParser(
-        prog="recbole-cel",
-        description="Train and test a RecBole model, with clustered embeddings if its name ends in _CEL.",
-        epilog="Any other --key=value sets a RecBole or cel_* option; the README lists the latter.",
-    )
-    parser.add_argument("--model", "-m", default="DeepFM_CEL", help="name of the model")
-    parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set")
-    parser.add_argument("--config_files", default=None, help="YAML files, separated by spaces")
-    parser.add_argument("--nproc", type=int, default=1, help="processes in this group")
-    parser.add_argument("--ip", default="localhost", help="address of the master node")
-    parser.add_argument("--port", default="5678", help="port of the master node")
-    parser.add_argument("--world_size", type=int, default=-1, help="total number of processes")
-    parser.add_argument("--group_offset", type=int, default=0, help="rank of this group's first process")
-    args, _ = parser.parse_known_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one experiment; takes the flags of RecBole's ``run_recbole.py`` and any ``--key=value``.
+
+    Args:
+        words: the command line without the program; by default that of the process.
+
+    Returns:
+        The exit code: 0, 2 at bad input, 1 where the machine or RecBole fails, 130 if interrupted.
+    """
+    words = sys.argv[1:] if words is None else words
+    if "--help" in words or "-h" in words:
+        print(_help())
+        return 0
+    try:
+        found = command_line.read(words)
+        _run(found)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except Exception as error:
+        line, code = _one_line(error)
+        if line is None:
+            raise
+        if SHOW_TRACEBACK in os.environ:
+            traceback.print_exc()
+        return _say(line, code)
+    return 0
+
+
+def _run(found: Words) -> None:
     # RecBole and ray speak of their own use of deprecated functions, some of it once an epoch.
     warnings.filterwarnings("ignore", module=r"(recbole|ray)\..*")
-    from .options import SettingError
+    from .quick_start import run
 
-    try:
-        from .quick_start import run
-        from .runs.checkpoint import CheckpointError
-    except ModuleNotFoundError as error:
-        if error.name != "recbole":
-            raise
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        run(
-            args.model,
-            args.dataset,
-            args.config_files.strip().split(" ") if args.config_files else None,
-            nproc=args.nproc,
-            world_size=args.world_size,
-            ip=args.ip,
-            port=args.port,
-            group_offset=args.group_offset,
+    flags = found.flags
+    if flags["nproc"] > 1 or flags["world_size"] > 0:
+        _check_processes(found)
+    run(
+        flags["model"],
+        flags["dataset"],
+        _files(flags["config_files"]),
+        nproc=flags["nproc"],
+        world_size=flags["world_size"],
+        ip=flags["ip"],
+        port=flags["port"],
+        group_offset=flags["group_offset"],
+    )
+
+
+def _files(names: str | None) -> list[str] | None:
+    if names is None:
+        return None
+    return [names] if os.path.isfile(names) else names.split()
+
+
+def _check_processes(found: Words) -> None:
+    import torch
+
+    from .inputs.unsafe import check_texts
+
+    wanted, present = found.flags["nproc"], torch.cuda.device_count()
+    if wanted > present:
+        raise SettingError(
+            "--nproc", f"and world_size must be left alone without {wanted} GPUs; there are {present} here"
         )
-    except (SettingError, CheckpointError) as error:
-        print(f"recbole_cel: {error}", file=sys.stderr)
-        return 2
-    return 0
+    check_texts(found.keys)
+
+
+def _one_line(error: Exception) -> tuple[str | None, int]:
+    """What an error says to a user, and the exit code; None for the line where the error is a bug of ours."""
+    if isinstance(error, SettingError):
+        return str(error), BAD_INPUT
+    if type(error).__name__ == "CheckpointError" and type(error).__module__.startswith(f"{__package__}."):
+        return str(error), BAD_INPUT  # known by its name: its module may be what could not be imported
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(f"{__package__}"):
+        return str(error), BAD_INPUT
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}", FAILED
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "there is not enough memory; smaller are train_batch_size, eval_batch_size, embedding_size", FAILED
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _owner(frame.filename)]
+    if frames and _owner(frames[-1].filename) == "recbole":
+        last = frames[-1]
+        place = f"{last.filename.rpartition('recbole' + os.sep)[2]}, line {last.lineno}"
+        said = f"{type(error).__name__}: {error}"
+        return f"RecBole stopped with {said} (recbole/{place}; {SHOW_TRACEBACK}=1 shows more)", FAILED
+    return None, FAILED
+
+
+def _owner(file: str) -> str | None:
+    """The package, ours or RecBole's, that a file of code is in."""
+    parts = file.split(os.sep)
+    found = [part for part in parts if part in ("recbole", __package__)]
+    return found[-1] if found else None
+
+
+def _say(line: str, code: int) -> int:
+    line = " ".join(line.split())
+    # What says that RecBole is missing names the package itself.
+    print(line if line.startswith("recbole_cel ") else f"recbole_cel: {line}", file=sys.stderr)
+    return code
+
+
+def _help() -> str:
+    lines = ["usage: recbole-cel [--flag=value ...] [--key=value ...]", ""]
+    lines += ["Train and test a RecBole model, with clustered embeddings if its name ends in _CEL.", ""]
+    for name, flag in FLAGS.items():
+        short = f"-{flag.short} VALUE, " if flag.short else ""
+        default = "" if flag.default is None else f" (default: {flag.default})"
+        lines.append(f"  {short}--{name}=VALUE".ljust(32) + f"{flag.help}{default}")
+    lines += ["", "Any other --key=value sets a RecBole or cel_* option; the README lists the latter."]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import difflib
-import re
+import os
 import sys
+from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import yaml
 from recbole.config import Config as RecBoleConfig
 
+from .inputs import command_line, keys, unsafe, yaml_files
+from .inputs.plain import literal, must_be, shown
+from .inputs.values import check_values
 from .metrics import register_metrics
 from .model import clustered_fields, full_name, get_model, own_options, split_name, task_of
 from .options import SettingError
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy, check_budget, strategies
 from .strategies.budget import KEY as BUDGET
-
-# Keys without a prefix of their own.
-OF_ALL_STRATEGIES = ("embedding_strategy", BUDGET)
 
 
 def properties_folder() -> Path:
@@ -54,7 +52,8 @@ class Config(RecBoleConfig):
         command_line: whether ``--key=value`` pairs of the running program count.
 
     Raises:
-        SettingError: at an unknown or ill-valued ``cel_*`` key, task, embedding strategy or model name.
+        SettingError: at an unknown or ill-valued ``cel_*`` key, task, embedding strategy or model name, a value
+            that RecBole would stumble over, and a file or command line that cannot be read.
     """
 
     def __init__(
@@ -83,19 +82,14 @@ class Config(RecBoleConfig):
                 self.final_config_dict.setdefault(strategy.prefix + spec.name, getattr(options, spec.name))
             self._check_budget()
         self._check_task()
+        unsafe.check_files(split_name(self.model)[0], self.final_config_dict)
         self._point_out_unused(strategy)
-
-    def _check_spelling(self) -> None:
-        for key in self.external_config_dict:
-            near = difflib.get_close_matches(key, OF_ALL_STRATEGIES, n=1, cutoff=0.85)
-            if near and key not in OF_ALL_STRATEGIES:
-                raise SettingError(key, f"is not an option of recbole_cel; did you mean {near[0]}?")
+        self._point_out_unknown()
 
     def _check_budget(self) -> None:
         self.final_config_dict.setdefault(BUDGET, None)
         if self[BUDGET] is None:
             return
-        check_budget(self[BUDGET])
         for name in ("max_clusters", "compression_ratio"):
             if PREFIX + name in self.external_config_dict:
                 raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
@@ -118,11 +112,33 @@ class Config(RecBoleConfig):
             return
         if self["threshold"]:
             raise SettingError("threshold", "makes labels of the ratings; leave it out where task is rating")
+        label, rating = self["LABEL_FIELD"], self["RATING_FIELD"]
+        if label != rating:
+            raise SettingError(
+                "LABEL_FIELD",
+                f"must be RATING_FIELD ({rating}), or left out, where ratings are predicted, got {shown(label)}; "
+                f"to predict that column, write RATING_FIELD={label}",
+            )
         if self["normalize_all"] or self["LABEL_FIELD"] in (self["normalize_field"] or ()):
             raise SettingError("normalize_all", "and normalize_field must leave the ratings as they are")
 
+    def _point_out_unknown(self) -> None:
+        if not self.model_class.__module__.startswith((f"{__package__}.", "recbole.")):
+            return  # whoever wrote the model knows what it reads
+        read = {*self.internal_config_dict, *keys.keys_of(properties_folder().rglob("*.yaml"))}
+        for key, near in keys.unknown_keys(self.external_config_dict, read).items():
+            if key in unsafe.PROCESSES:
+                getLogger().warning(f"{key}: no effect here; give it on the command line")
+                continue
+            if split_name(self.model)[1] is not None and keys.is_without_prefix(key, near):
+                raise SettingError(key, f"is not an option of {self.model}; did you mean {near}?")
+            hint = f"; did you mean {near}?" if near else ""
+            getLogger().warning(f"{key}: no option that is known of RecBole or recbole_cel{hint}")
+
+    def _build_yaml_loader(self) -> type[yaml_files.Loader]:
+        return yaml_files.Loader
+
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        # RecBole evaluates these strings as Python. Literals are all that a setting needs, and run no code.
         for key, value in config_dict.items():
             if isinstance(value, str):
                 config_dict[key] = literal(value)
@@ -130,35 +146,59 @@ class Config(RecBoleConfig):
 
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        if isinstance(file_list, (str, os.PathLike)):
+            raise must_be("config_files", "a list of names of files", file_list)
         for file in file_list or ():
-            if not Path(file).is_file():
-                raise SettingError("config_files", f"names {file}, which is no file")
-            try:
-                found.update(super()._load_config_files([file]))
-            except (yaml.YAMLError, TypeError, ValueError) as error:
-                reason = " ".join(str(error).split())
-                raise SettingError("config_files", f"names {file}, which holds no YAML keys: {reason}") from None
+            options = yaml_files.read(file)
+            keys.check_keys(options, "config_files")
+            found.update(options)
         return found
 
-    def _load_cmd_line(self) -> dict[str, Any]:
-        if not self._command_line:
+    def _load_variable_config_dict(self, config_dict: dict[str, Any] | None) -> dict[str, Any]:
+        if config_dict is None:
             return {}
-        for argument in sys.argv[1:]:
-            # RecBole ignores whatever is not --key=value with one equals sign.
-            if re.match(r"-+cel[-_]", argument) and not re.fullmatch(r"--cel_\w+=[^=]*", argument):
-                raise SettingError(
-                    argument, "must be written as --cel_key=value, without spaces or a second equals sign"
-                )
-        return dict(super()._load_cmd_line())
+        if not isinstance(config_dict, dict):
+            raise must_be("config_dict", "a dict", config_dict)
+        keys.check_keys(config_dict, "config_dict")
+        for key, value in config_dict.items():
+            unsafe.check_bounded(key, value)
+        return self._convert_config_dict(config_dict)
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        program, *words = sys.argv or [""]
+        if not self._command_line or "ipykernel_launcher" in program:
+            return {}
+        found = command_line.read_of_any_program(words)
+        if found.passed_over:
+            getLogger().warning(f"not used of the command line: {' '.join(found.passed_over)}")
+        keys.check_keys(found.keys, "the command line")
+        return self._convert_config_dict(dict(found.keys))
+
+    def _merge_external_config_dict(self) -> None:
+        super()._merge_external_config_dict()
+        unsafe.check_given(self.external_config_dict)
+
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        final: dict[str, Any] = super()._get_final_config_dict()
+        check_values(final, self.external_config_dict, self.internal_config_dict)
+        return final
+
+    def _set_default_parameters(self) -> None:
+        _in_one_line(super()._set_default_parameters)
 
     def _get_model_and_dataset(self, model: Any, dataset: str | None) -> tuple[str, type, str]:
         strategy = self.external_config_dict.get("embedding_strategy")
         if model is None:
             model = self.external_config_dict.get("model")
+        for name, value in (("model", model), ("dataset", dataset or self.external_config_dict.get("dataset"))):
+            if value is None:
+                raise SettingError(name, f"must be given, as an argument or as {name}=NAME")
+        unsafe.check_names(model, dataset)
         if isinstance(model, str):
             # Checked here already: nothing may be loaded before a wrong key is found.
             CELSettings.from_config(self.external_config_dict)
-            self._check_spelling()
+            if self.external_config_dict.get(BUDGET) is not None:
+                check_budget(self.external_config_dict[BUDGET])
             name = full_name(model, strategy)
             named = split_name(name)[1]
             if named is not None:
@@ -205,11 +245,13 @@ class Config(RecBoleConfig):
         return isinstance(drawn, dict) and drawn.get("distribution") not in (None, "none")
 
 
-def literal(text: str) -> Any:
-    """The Python literal that ``text`` is, also with ``true`` and ``false``; else ``text`` itself."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
+def _in_one_line(check: Callable[[], Any]) -> None:
+    """Let RecBole check what it knows, and say what it finds as we do.
+
+    Raises:
+        SettingError: with RecBole's word.
+    """
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+        check()
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise SettingError("RecBole", f"does not take this: {' '.join(str(error).split())}") from error

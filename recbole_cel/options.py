@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from typing import Any, TypeVar
@@ -29,16 +31,17 @@ def option(default: Any, help: str, want: str, ok: Callable[[Any], bool]) -> Any
     return field(default=default, metadata={"help": help, "want": want, "ok": ok})
 
 
-def is_int(value: object, low: int) -> bool:
-    """Whether ``value`` is an integer (and no bool) of at least ``low``."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+def is_int(value: object, low: int, high: float = math.inf) -> bool:
+    """Whether ``value`` is an integer (and no bool) from ``low`` to ``high``."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def is_number(value: object, low: float, *, open: bool = False) -> bool:
     """Whether ``value`` is a finite number at or above ``low`` (strictly above if ``open``)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return (low < value if open else low <= value) and value < float("inf")
+    # An integer may be larger than any float.
+    return (low < value if open else low <= value) and value <= sys.float_info.max
 
 
 def is_bool(value: object) -> bool:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from ..options import SettingError, check_options, is_bool, is_int, is_number, option
 
 SPLIT_CRITERIA = ("interactions", "members", "loss", "mean_loss", "gradient_norm")
+# Each level and each fold costs an assignment of every entity, and each super-cluster a row.
+MAX_LEVELS = 256
+MAX_FOLDS = 64
+MAX_SUPER_CLUSTERS = 65_536
 SPLIT_THRESHOLDS = ("zero", "median", "data_median")
 
 
@@ -31,8 +35,8 @@ class ClusterSettings:
         8,
         "an embedding is the sum of this many shared rows, each with an assignment of its own; the rows of a "
         "field are divided among the levels (fewer levels where they do not suffice)",
-        "an integer >= 1",
-        lambda v: is_int(v, 1),
+        f"an integer >= 1 and <= {MAX_LEVELS}",
+        lambda v: is_int(v, 1, MAX_LEVELS),
     )
     split_interval: float = option(
         0.5,
@@ -103,8 +107,8 @@ class ClusterSettings:
         4,
         "cross-fitting: each interaction is trained on with assignments made without it, by so many folds of the "
         "interactions; 1 switches it off; it costs one more assignment for each fold while training",
-        "an integer >= 1",
-        lambda v: is_int(v, 1),
+        f"an integer >= 1 and <= {MAX_FOLDS}",
+        lambda v: is_int(v, 1, MAX_FOLDS),
     )
     reassign_entropy: float = option(
         0.0,
@@ -123,8 +127,8 @@ class ClusterSettings:
         0,
         "hierarchy: clusters are grouped into so many super-clusters, and their rows pulled to the mean row of "
         "their group; 0 switches it off",
-        "an integer >= 0",
-        lambda v: is_int(v, 0),
+        f"an integer >= 0 and <= {MAX_SUPER_CLUSTERS}",
+        lambda v: is_int(v, 0, MAX_SUPER_CLUSTERS),
     )
     super_cluster_weight: float = option(
         1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ def _parse(budget: object) -> tuple[float, str]:
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]+)\s*", text)
     try:
         amount, unit = float(match[1]), match[2]  # type: ignore[index]
+        if not math.isfinite(amount):
+            raise ValueError
     except (TypeError, ValueError):
         raise SettingError(KEY, f"must be {WANTED}, got {budget!r}") from None
     unit = {"row": "rows", "parameter": "parameters", "bytes": "b", "byte": "b"}.get(unit, unit)

@@ -7,7 +7,8 @@ import torch
 import yaml
 from recbole.model.context_aware_recommender.fm import FM
 
-from recbole_cel.config import Config, literal, properties_folder
+from recbole_cel.config import Config, properties_folder
+from recbole_cel.inputs.plain import literal
 from recbole_cel.options import SettingError
 from recbole_cel.quick_start import run, run_recbole_cel
 from recbole_cel.settings import PREFIX, RUN_OPTIONS, CELSettings
@@ -75,7 +76,7 @@ def test_bad_config_files_are_one_clear_line(tmp_path):
     (tmp_path / "list.yaml").write_text("- cel_levels")
     for name, message in (
         ("none.yaml", "none.yaml, which is no file"),
-        ("bad.yaml", "bad.yaml, which holds no YAML keys"),
+        ("bad.yaml", "bad.yaml, line 1, column 15: expected"),
         ("list.yaml", "list.yaml, which holds no YAML keys"),
     ):
         with pytest.raises(SettingError, match=f"^config_files names .*{message}") as error:
@@ -141,11 +142,17 @@ def test_command_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "argument", ["--cel_max_clusters", "--cel-max-clusters=3", "-cel_fields=x", "--cel_resume=a=b"]
+    ("argument", "message"),
+    [
+        ("--cel_max_clusters", "must be written with an equals sign, --cel_max_clusters=3"),
+        ("--cel-max-clusters=3", "did you mean cel_max_clusters"),
+        ("-cel_fields=x", "must be written as --key=value"),
+        ("--cel_resume=a=b", "cel_resume names a=b, which is no file"),
+    ],
 )
-def test_arguments_that_recbole_would_ignore(argument, monkeypatch):
+def test_arguments_that_recbole_would_ignore(argument, message, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", argument, "3"])
-    with pytest.raises(SettingError, match="must be written as --cel_key=value"):
+    with pytest.raises(SettingError, match=message):
         Config("FM_CEL", "ml-100k")
 
 
