@@ -7,17 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 import recbole.quick_start
 import torch
-from recbole.data import create_dataset, data_preparation
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
 
 from .config import Config
 from .data import fingerprint
+from .inputs.last_batch import without_single_rows
+from .inputs.prepare import prepare_data
 from .model import get_model, split_name
 from .options import SettingError
 from .runs import checkpoint as checkpoints
@@ -86,13 +86,12 @@ def run_recbole_cel(
     logger.info(config)
 
     with _no_unasked_pickles(config):
-        data = _data_set(config)
-        logger.info(data)
-        train_data, valid_data, test_data = data_preparation(config, data)
+        data, train_data, valid_data, test_data = prepare_data(config)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     logger.info(recommender)
+    train_data = without_single_rows(config, recommender, train_data)
     flops = get_flops(recommender, data, config["device"], logger, construct_transform(config))
     logger.info(set_color("FLOPs", "blue") + f": {flops}")
 
@@ -150,29 +149,13 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
     logger = getLogger()
     logger.info(config)
     with _no_unasked_pickles(config):
-        data = _data_set(config)
-        logger.info(data)
-        train_data, valid_data, test_data = data_preparation(config, data)
+        data, train_data, valid_data, test_data = prepare_data(config)
     check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     load_model_state(model, state, model_file)
+    train_data = without_single_rows(config, model, train_data)
     return config, model, data, train_data, valid_data, test_data
-
-
-def _data_set(config: Any) -> Any:
-    """The data set; RecBole fetches those that it knows."""
-    try:
-        return create_dataset(config)
-    except ValueError:
-        name, folder = config["dataset"], Path(config["data_path"])
-        if config["benchmark_filename"] or (folder / f"{name}.inter").is_file():
-            raise
-        raise SettingError(
-            "dataset",
-            f"is {name}, but there is no {folder / name}.inter, nor does RecBole fetch it; data_path must name "
-            f"the folder in which the folder {name} is",
-        ) from None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ ORDER = [
     "inject",
     "model",
     "metrics",
+    "inputs",
     "config",
     "data",
     "runs",

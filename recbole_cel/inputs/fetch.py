@@ -1,0 +1,167 @@
+"""Fetching the data sets that RecBole knows: whole, or not at all."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from recbole.data.dataset import Dataset
+
+from ..options import SettingError
+
+BLOCK = 1 << 20
+# Seconds without a byte.
+PATIENCE = 30.0
+# Bytes from which one is asked first, as in RecBole.
+LARGE = 1 << 30
+
+
+def fetch(config: Any) -> None:
+    """Fetch the data set if it is one that RecBole knows and its interactions are not there, or not wholly.
+
+    Files come into the data set's folder only when the archive has been read and checked to its end, the
+    interactions last; so whatever ends this before leaves a data set that is fetched again.
+
+    Raises:
+        SettingError: if the folder is none, the data set is neither there nor known, or it cannot be fetched.
+    """
+    name, folder = config["dataset"], Path(config["data_path"])
+    _check_folder(folder, name)
+    target = folder / f"{name}.inter"
+    url = None if config["benchmark_filename"] else _known_url(config)
+    leftover = None if url is None else folder / PurePosixPath(unquote(urlsplit(url).path)).name
+    interrupted = leftover is not None and leftover.is_file()
+    if config["benchmark_filename"] or (target.exists() and not interrupted):
+        return
+    if url is None or leftover is None:
+        raise SettingError(
+            "dataset",
+            f"is {name}, but there is no {target}, nor does RecBole fetch it; data_path must name "
+            f"the folder in which the folder {name} is",
+        )
+    getLogger().info(f"Fetching data set {name} from {url}")
+    with _one_line(name, url, folder), _beside(folder) as scratch:
+        archive = scratch / "archive.zip"
+        _download(url, archive, name)
+        files = _extract(archive, scratch, leftover.stem, name)
+        if target.name not in files:
+            raise SettingError("dataset", f"{name}: {url} holds no {target.name}, only {', '.join(sorted(files))}")
+        folder.mkdir(parents=True, exist_ok=True)
+        # A leftover archive marks the data set as unfinished, so it goes last but for the interactions.
+        for file in sorted(files, key=lambda file: file == target.name):
+            os.replace(files[file], folder / file)
+        leftover.unlink(missing_ok=True)
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    if (
+        not name
+        or not isinstance(name, str)
+        or name in (".", "..")
+        or "\0" in name
+        or PurePosixPath(name).name != name
+    ):
+        raise SettingError("dataset", f"must be the name of a folder in data_path, got {name!r}")
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path):
+            if not path.is_dir():
+                raise SettingError(
+                    "data_path",
+                    f"must name a folder; {path} is {'no folder' if path.exists() else 'a link to nothing'}",
+                )
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise SettingError("data_path", f"names {path}, which cannot be read")
+            return
+
+
+def _known_url(config: Any) -> str | None:
+    """Where RecBole has the data set; it asks its own data set class."""
+    asking = Dataset.__new__(Dataset)
+    asking.config, asking.dataset_name, asking.dataset_path = config, config["dataset"], config["data_path"]
+    try:
+        return str(asking._get_download_url("url"))
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _one_line(name: str, url: str, folder: Path) -> Iterator[None]:
+    """Tell what goes wrong with the network, the archive or the disk in one line."""
+    try:
+        yield
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise SettingError(
+            "dataset", f"{name}: {url} gave no whole archive ({error}); run again to fetch it again"
+        ) from None
+    except (OSError, EOFError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, SettingError):
+            raise
+        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        raise SettingError(
+            "dataset",
+            f"{name} is not in {folder} and cannot be fetched from {url}: {reason}; run again with a network, or "
+            "put the files there",
+        ) from None
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """An own folder on the disk of ``folder``, removed afterwards."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _download(url: str, archive: Path, name: str) -> None:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as source, archive.open("wb") as file:
+        size = int(source.headers.get("Content-Length") or -1)
+        if size > LARGE:
+            _ask(name, size)
+        shutil.copyfileobj(source, file, BLOCK)
+    got = archive.stat().st_size
+    if size >= 0 and got != size:
+        raise EOFError(f"it ended after {got} of {size} bytes")
+
+
+def _ask(name: str, size: int) -> None:
+    question = f"{name} is {size / LARGE:.1f} GB; fetch it? (y/N) "
+    if not sys.stdin.isatty():
+        raise SettingError("dataset", f"{name} is not here, and has {size / LARGE:.1f} GB; fetch it in a terminal")
+    if input(question).strip().lower() != "y":
+        raise SettingError("dataset", f"{name} is not here, and was not to be fetched")
+
+
+def _extract(archive: Path, scratch: Path, old: str, new: str) -> dict[str, Path]:
+    """Unpack the files, named as RecBole names them after the data set; every checksum is checked.
+
+    Returns:
+        Where each file lies, by its name in the data set's folder.
+    """
+    files = {}
+    with zipfile.ZipFile(archive) as packed:
+        for number, member in enumerate(packed.infolist()):
+            # Folders in the archive are none of ours, and could lead anywhere.
+            file = PurePosixPath(member.filename.replace("\\", "/"))
+            if member.is_dir() or file.name in ("", ".."):
+                continue
+            path = scratch / f"{number}"
+            with packed.open(member) as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target, BLOCK)
+                target.flush()
+                os.fsync(target.fileno())
+            files[f"{file.stem.replace(old, new)}{file.suffix}"] = path
+    return files
