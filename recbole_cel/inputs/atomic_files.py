@@ -11,7 +11,7 @@ from recbole.utils import ModelType
 from ..options import SettingError
 from .columns import ColumnCheck, FloatLists, Floats, Ids, Tokens
 from .header import Column, read_header
-from .needs import among, chosen_columns, id_fields, is_asked_for, needs_time, target_field
+from .needs import chosen_columns, id_fields, is_asked_for, listing, needs_time, target_field
 from .rows import AtomicRows, check_separator
 from .text import check_text, fault
 
@@ -35,11 +35,15 @@ def check_atomic_files(config: Any) -> None:
             _check_file(config, path, kind)
         elif is_asked_for(config, kind):
             raise SettingError("load_col", f"names columns of .{kind}, but there is no {path}")
-    further = list(config["additional_feat_suffix"] or ())
+    further = config["additional_feat_suffix"] or []
+    if not isinstance(further, list) or not all(isinstance(kind, str) for kind in further):
+        raise SettingError(
+            "additional_feat_suffix", f"must list suffixes of files, such as [net], got {further!r}"
+        )
     if config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
-        further += ["kg", "link"]
+        further = [*further, "kg", "link"]
     for kind in further:
-        _check_file(config, folder / f"{name}.{kind}", str(kind))
+        _check_file(config, folder / f"{name}.{kind}", kind)
 
 
 def _benchmark_parts(config: Any) -> list[str] | None:
@@ -59,7 +63,7 @@ def _check_file(config: Any, path: Path, kind: str) -> list[Column]:
         raise SettingError("dataset", f"is {config['dataset']}, but there is no {path}")
     if not path.is_file():
         raise fault(path, "is no file")
-    encoding = config["encoding"] or "utf-8"
+    encoding = "utf-8" if config["encoding"] is None else config["encoding"]
     separator = check_separator(config["field_separator"])
     check_text(path, encoding)
     header = read_header(path, encoding, separator)
@@ -84,14 +88,18 @@ def _check_file(config: Any, path: Path, kind: str) -> list[Column]:
     for name, check in checks.items():
         if not check.missing or not isinstance(check, Floats):
             continue
-        line = rows.line_of(check.first_missing)
         missing = f"{check.missing} of {count} values are missing"
         if name in needed or (kind == "inter" and name == config["RATING_FIELD"]):
             raise fault(
-                path, f"{missing}, here the first; every row needs it, so leave these rows out", line, name
+                path,
+                f"{missing}, here the first; every row needs it, so leave these rows out",
+                check.first_missing,
+                name,
             )
         if check.missing == count:
-            raise fault(path, "all values are missing; leave the column out, or out of load_col", line, name)
+            raise fault(
+                path, "all values are missing; leave the column out, or out of load_col", check.first_missing, name
+            )
         getLogger().warning(f"{path}, column {name}: {missing}; RecBole fills them with the mean")
     return [columns[name] for name in chosen]
 
@@ -103,7 +111,7 @@ def _needed_numbers(config: Any) -> dict[str, str]:
     if time is not None:
         if not config["TIME_FIELD"]:
             raise SettingError("TIME_FIELD", f"must name a column of times: {time} needs it")
-        needed[config["TIME_FIELD"]] = f"TIME_FIELD, which {time} needs,"
+        needed[config["TIME_FIELD"]] = f"TIME_FIELD (for {time})"
     target = target_field(config)
     if target is not None:
         needed[target[0]] = target[1]
@@ -116,7 +124,7 @@ def _check_column(
     label = "; name the column of labels, or set a threshold such as {rating: 4} that makes them"
     hint = label if option == "LABEL_FIELD" else ""
     if field not in columns:
-        raise fault(path, f"the {option} {field} is not {among(field, columns)}{hint}", 1)
+        raise fault(path, f"the {option} {field} is missing; there are {listing(field, columns)}{hint}", 1)
     if field not in chosen:
         raise SettingError(
             "load_col", f"and unload_col must let {field} of {path.name} be loaded: it is the {option}"

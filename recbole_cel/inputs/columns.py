@@ -24,9 +24,9 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class Trouble(NamedTuple):
-    """What is wrong in a row, counted from 0."""
+    """What is wrong, and the line of the row."""
 
-    row: int
+    line: int
     reason: str
 
 
@@ -35,45 +35,47 @@ class ColumnCheck:
 
     Attributes:
         missing: how many values are missing.
-        first_missing: row of the first of them, counted from 0.
+        first_missing: line of the first of them.
     """
 
     def __init__(self) -> None:
         self.missing = 0
         self.first_missing = 0
 
-    def add(self, values: Sequence[str], rows: Sequence[int]) -> Trouble | None:
-        """Look at the next values, which are those of ``rows``; what is wrong with the first bad one."""
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
+        """Look at the next values, which are in rows of ``lines``; what is wrong with the first bad one."""
         return None
 
-    def _count_missing(self, rows: Sequence[int]) -> None:
-        if rows and not self.missing:
-            self.first_missing = rows[0]
-        self.missing += len(rows)
+    def _count_missing(self, lines: Sequence[int]) -> None:
+        if lines and not self.missing:
+            self.first_missing = lines[0]
+        self.missing += len(lines)
 
 
 class Tokens(ColumnCheck):
     """Names of anything."""
 
-    def add(self, values: Sequence[str], rows: Sequence[int]) -> Trouble | None:
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
         """RecBole's own name for padding is taken; missing values are counted."""
         if not MISSING.isdisjoint(values):
-            self._count_missing([row for row, value in zip(rows, values) if value in MISSING])
+            self._count_missing([line for line, value in zip(lines, values) if value in MISSING])
         if PADDING in values:
-            return Trouble(rows[values.index(PADDING)], f"{PADDING} is what RecBole calls a missing id; rename it")
+            return Trouble(
+                lines[values.index(PADDING)], f"{PADDING} is what RecBole calls a missing id; rename it"
+            )
         return None
 
 
 class Ids(Tokens):
     """Names of users, items or entities, none of which may be missing."""
 
-    def add(self, values: Sequence[str], rows: Sequence[int]) -> Trouble | None:
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
         """Nor may they be what pandas reads as missing."""
         if not MISSING.isdisjoint(values):
-            row, value = next((row, value) for row, value in zip(rows, values) if value in MISSING)
+            line, value = next((line, value) for line, value in zip(lines, values) if value in MISSING)
             what = f"the id {shown(value)} is read as a missing one" if value else "the id is missing"
-            return Trouble(row, f"{what}; every row needs its ids, so name it otherwise or leave the row out")
-        return super().add(values, rows)
+            return Trouble(line, f"{what}; every row needs its ids, so name it otherwise or leave the row out")
+        return super().add(values, lines)
 
 
 class Floats(ColumnCheck):
@@ -84,39 +86,39 @@ class Floats(ColumnCheck):
         self._numbers = False
         self._truth: Trouble | None = None
 
-    def add(self, values: Sequence[str], rows: Sequence[int]) -> Trouble | None:
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
         """Text, infinite numbers, and a mixture of numbers with true and false are wrong."""
         try:
             numbers = np.fromiter(map(float, values), float, len(values))
         except ValueError:
-            return self._add_slowly(values, rows)
+            return self._add_slowly(values, lines)
         holes = np.isnan(numbers)
         if holes.any():
-            self._count_missing([rows[number] for number in holes.nonzero()[0]])
+            self._count_missing([lines[number] for number in holes.nonzero()[0]])
         self._numbers |= not holes.all()
         large = np.abs(numbers) > LARGEST
         if large.any():
             first = int(large.argmax())
-            return Trouble(rows[first], f"{shown(values[first])} is no finite number of single precision")
+            return Trouble(lines[first], f"{shown(values[first])} is no finite number of single precision")
         return self._mixed()
 
-    def _add_slowly(self, values: Sequence[str], rows: Sequence[int]) -> Trouble | None:
-        self._count_missing([row for row, value in zip(rows, values) if value in MISSING])
-        for row, value in zip(rows, values):
+    def _add_slowly(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
+        self._count_missing([line for line, value in zip(lines, values) if value in MISSING])
+        for line, value in zip(lines, values):
             if value in MISSING:
                 continue
             if value in TRUTHS:
-                self._truth = self._truth or Trouble(row, f"{value} is among numbers; write 0 or 1")
+                self._truth = self._truth or Trouble(line, f"{value} is among numbers; write 0 or 1")
                 continue
             try:
                 number = float(value)
             except ValueError:
-                return Trouble(row, f"{shown(value)} is no number{_number_hint(value)}")
+                return Trouble(line, f"{shown(value)} is no number{_number_hint(value)}")
             if not abs(number) <= LARGEST:
                 if number != number:
-                    self._count_missing([row])
+                    self._count_missing([line])
                     continue
-                return Trouble(row, f"{shown(value)} is no finite number of single precision")
+                return Trouble(line, f"{shown(value)} is no finite number of single precision")
             self._numbers = True
         return self._mixed()
 
@@ -135,18 +137,18 @@ class FloatLists(ColumnCheck):
         super().__init__()
         self._separator = separator
 
-    def add(self, values: Sequence[str], rows: Sequence[int]) -> Trouble | None:
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
         """Text and numbers that are not finite are wrong; a list may be empty."""
-        for row, value in zip(rows, values):
+        for line, value in zip(lines, values):
             if value in MISSING:
                 continue
             for part in filter(None, value.split(self._separator)):
                 try:
                     finite = abs(float(part)) <= LARGEST
                 except ValueError:
-                    return Trouble(row, f"{shown(part)} is no number{_number_hint(part)}")
+                    return Trouble(line, f"{shown(part)} is no number{_number_hint(part)}")
                 if not finite:
-                    return Trouble(row, f"{shown(part)} is no finite number of single precision")
+                    return Trouble(line, f"{shown(part)} is no finite number of single precision")
         return None
 
 

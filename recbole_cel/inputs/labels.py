@@ -12,6 +12,7 @@ from torch import Tensor
 from ..model import NonNegativeRecommender
 from ..options import SettingError
 from .needs import evaluates_labels, trains_on_labels
+from .selection import wanted_parts
 
 # Metrics that mean something for labels only, and those that need both labels.
 OF_LABELS = frozenset({"auc", "logloss", "gauc"})
@@ -28,10 +29,10 @@ def check_parts(config: Any, train: Any, valid: Any, test: Any) -> None:
     """
     parts = {"training": train, "validation": valid, "test": test}
     total = sum(map(len, parts.values()))
-    wanted = _wanted_parts(config)
+    wanted = wanted_parts(config)
     hint = "fill that part of benchmark_filename" if config["benchmark_filename"] else _split_hint(config)
     for number, (name, part) in enumerate(parts.items()):
-        if not len(part) and (number == 0 or wanted[number]):
+        if not len(part) and wanted[number]:
             raise SettingError(
                 "dataset",
                 f"{config['dataset']} leaves no rows for {name}: there are {total} in all; {hint}",
@@ -44,17 +45,6 @@ def check_parts(config: Any, train: Any, valid: Any, test: Any) -> None:
     ):
         if used and len(part):
             _check_targets(config, name, part.inter_feat[config["LABEL_FIELD"]])
-
-
-def _wanted_parts(config: Any) -> list[bool]:
-    """Which parts the split shall give rows to."""
-    split = config["eval_args"]["split"]
-    if config["benchmark_filename"] is not None or not isinstance(split, dict):
-        return [True, True, True]
-    ratios = split.get("RS", split.get("TS"))
-    if isinstance(ratios, list) and len(ratios) == 3:
-        return [ratio > 0 for ratio in ratios]
-    return [True, split.get("LS") != "test_only", split.get("LS") != "valid_only"]
 
 
 def _split_hint(config: Any) -> str:

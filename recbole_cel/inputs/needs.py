@@ -98,7 +98,7 @@ def chosen_columns(config: Any, kind: str, names: list[str]) -> list[str] | None
         if key in config.external_config_dict:
             for name in listed or ():
                 if name not in names:
-                    raise SettingError(key, f"names {name}, which is not {among(name, names)} of .{kind}")
+                    raise SettingError(key, f"names {name}, but .{kind} has the columns {listing(name, names)}")
     if load is not None:
         return [name for name in names if name in load] if load else None
     return [name for name in names if name not in (unload or ())]
@@ -109,12 +109,12 @@ def is_asked_for(config: Any, kind: str) -> bool:
     return "load_col" in config.external_config_dict and bool(_listed(config, "load_col", kind))
 
 
-def among(name: object, names: Iterable[str]) -> str:
-    """Says that a column is not among ``names``, and which is nearest."""
+def listing(name: object, names: Iterable[str]) -> str:
+    """The ``names`` that there are, and which is nearest to one that is not there."""
     names = list(names)
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"among the columns {', '.join(names)}{hint}"
+    return f"{', '.join(names)}{hint}"
 
 
 def _listed(config: Any, key: str, kind: str) -> list[str] | None:

@@ -14,6 +14,7 @@ from ..options import SettingError
 from .atomic_files import check_atomic_files
 from .fetch import fetch
 from .labels import check_parts
+from .selection import check_selection
 
 
 def prepare_data(config: Any) -> tuple[Any, Any, Any, Any]:
@@ -31,6 +32,7 @@ def prepare_data(config: Any) -> tuple[Any, Any, Any, Any]:
     saved = config["dataset_save_path"]
     if not saved or not Path(saved).is_file():
         fetch(config)
+        check_selection(config)
         check_atomic_files(config)
     with _as_one_line(config):
         data = create_dataset(config)
@@ -58,6 +60,12 @@ def _as_one_line(config: Any) -> Iterator[None]:
         ValueError,
     ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "feat is empty" in reason:
+            raise SettingError(
+                "dataset",
+                f"{config['dataset']} has no rows left when it is filtered by val_interval, "
+                "user_inter_num_interval and item_inter_num_interval, and by the users and items that .user and .item have",
+            ) from error
         what = f"{type(error).__name__} " if isinstance(error, (LookupError, AttributeError)) else ""
         raise SettingError(
             "dataset", f"{config['dataset']} cannot be prepared as configured: {what}{reason}"

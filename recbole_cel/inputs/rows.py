@@ -1,18 +1,27 @@
-"""The rows of an atomic file, split as pandas splits them for RecBole, in blocks."""
+"""The rows of an atomic file, split as pandas splits them for RecBole, a block at a time."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from ..options import SettingError
-from .columns import ColumnCheck, Trouble
+from .columns import ColumnCheck
 from .text import fault, shown
 
-BLOCK = 1 << 15
+# Characters.
+BLOCK = 1 << 20
+
+
+class Block(NamedTuple):
+    """Some rows: the line in which each begins, and their cells, row by row."""
+
+    lines: Sequence[int]
+    cells: list[str]
 
 
 def check_separator(separator: object) -> str:
@@ -28,7 +37,7 @@ def check_separator(separator: object) -> str:
         )
     if len(separator) > 1 and any(mark in separator for mark in r"\^$.|?*+()[]{}"):
         raise SettingError(
-            "field_separator", f"must be one character, or several that are no signs, got {separator!r}"
+            "field_separator", f"must be one character, or several without special signs, got {separator!r}"
         )
     return separator
 
@@ -56,99 +65,87 @@ class AtomicRows:
             SettingError: at a row that has not as many columns as the header, at a quote that is not closed, and
                 at whatever a check finds.
         """
-        chosen = [(number, name) for number, name in enumerate(self._names) if name in checks]
-        width, rows, start = len(self._names), 0, 0
-        for block in self._blocks():
-            numbers: range | list[int] = range(start, start + len(block))
-            start += len(block)
-            if set(map(len, block)) != {width} or width == 1:
-                numbers = [number for number, row in zip(numbers, block) if not _is_blank(row)]
-                block = [row for row in block if not _is_blank(row)]
-                for number, row in zip(numbers, block):
-                    if len(row) != width:
-                        raise self._fault(Trouble(number, self._wrong_width(row)))
-            rows += len(block)
-            if not block:
-                continue
-            columns = list(zip(*block))
-            for column, name in chosen:
-                trouble = checks[name].add(columns[column], numbers)
+        rows, width = 0, len(self._names)
+        for lines, cells in self._blocks():
+            rows += len(lines)
+            for number, name in enumerate(self._names):
+                trouble = checks[name].add(cells[number::width], lines) if name in checks and lines else None
                 if trouble is not None:
-                    raise self._fault(trouble, name)
+                    raise fault(self._path, trouble.reason, trouble.line, name)
         return rows
 
-    def line_of(self, row: int) -> int:
-        """Line of the file in which ``row``, counted from 0, begins."""
-        with self._open() as file:
-            if len(self._separator) > 1:
-                return row + 2
-            reader = self._reader(file)
-            for _ in islice(reader, row + 1):
-                pass
-            return reader.line_num + 1
+    def _blocks(self) -> Iterator[Block]:
+        with self._path.open(encoding=self._encoding) as file:
+            file.readline()
+            line = 2
+            while text := file.read(BLOCK):
+                text += file.readline()
+                if self._has_quoted(text):
+                    block, line = self._quoted(text, file, line)
+                else:
+                    lines = text.removesuffix("\n").split("\n")
+                    block, line = self._plain(lines, line), line + len(lines)
+                yield block
 
-    def _fault(self, trouble: Trouble, column: str | None = None) -> SettingError:
-        return fault(self._path, trouble.reason, self.line_of(trouble.row), column)
+    def _has_quoted(self, text: str) -> bool:
+        """Whether a value begins with a quote; elsewhere, and between long separators, quotes mean nothing."""
+        if len(self._separator) > 1 or '"' not in text:
+            return False
+        return text.startswith('"') or '\n"' in text or f'{self._separator}"' in text
 
-    def _wrong_width(self, row: list[str]) -> str:
-        if len(row) < len(self._names):
-            missing = f"; {self._names[len(row)]} is missing"
-        else:
-            missing = f"; {shown(row[len(self._names)])} is too much"
-        return f"has {len(row)} columns, but the header has {len(self._names)}{missing}"
+    def _plain(self, texts: list[str], first: int) -> Block:
+        """Rows without quoted values: the fast way."""
+        lines: Sequence[int] = range(first, first + len(texts))
+        if len(self._separator) > 1:
+            # So does pandas here.
+            texts = [text.strip() for text in texts]
+        ends = len(self._names) - 1
+        if set(map(str.count, texts, repeat(self._separator))) != {ends} or not ends:
+            rows = [row for row in zip(lines, texts) if row[1].strip() or self._separator in row[1]]
+            for line, text in rows:
+                if text.count(self._separator) != ends:
+                    raise self._wrong_width(text.split(self._separator), line)
+            lines, texts = [row[0] for row in rows], [row[1] for row in rows]
+        if texts and len(self._separator) == 1 and max(map(len, texts)) > csv.field_size_limit():
+            for line, text in zip(lines, texts):
+                if max(map(len, text.split(self._separator))) > csv.field_size_limit():
+                    raise self._too_long(line)
+        return Block(lines, self._separator.join(texts).split(self._separator))
 
-    def _open(self) -> TextIO:
-        return self._path.open(encoding=self._encoding, newline="")
-
-    def _reader(self, file: TextIO):  # type: ignore[no-untyped-def]  # csv has no public name for its type
-        return csv.reader(file, delimiter=self._separator, strict=True)
-
-    def _blocks(self) -> Iterator[list[list[str]]]:
-        with self._open() as file:
-            if len(self._separator) > 1:
-                next(file)
-                while lines := list(islice(file, BLOCK)):
-                    yield [line.strip().split(self._separator) for line in lines]
-                return
-            reader = self._reader(file)
+    def _quoted(self, text: str, file: TextIO, first: int) -> tuple[Block, int]:
+        """Rows of ``text``, of which the last may go on in ``file``; and the line after them."""
+        reader = csv.reader(chain(StringIO(text), file), delimiter=self._separator, strict=True)
+        last = text.count("\n") + (not text.endswith("\n"))
+        lines: list[int] = []
+        cells: list[str] = []
+        while reader.line_num < last:
+            before = reader.line_num
+            line = first + before
             try:
-                next(reader)
-                lines_before = reader.line_num
-                while block := list(islice(reader, BLOCK)):
-                    if reader.line_num - lines_before != len(block):
-                        self._check_long_rows(block)
-                    lines_before = reader.line_num
-                    yield block
-            except csv.Error:
-                raise self._unreadable() from None
-
-    def _check_long_rows(self, block: list[list[str]]) -> None:
-        """A value may go over several lines, but one that takes in whole rows was opened by mistake."""
-        for row in block:
-            for value in row:
-                if "\n" in value and self._separator in value:
-                    raise self._unreadable(value)
-
-    def _unreadable(self, value: str | None = None) -> SettingError:
-        """Find the row again that cannot be read, or that has this value."""
-        line = 1
-        with self._open() as file:
-            reader = self._reader(file)
-            try:
-                for row in reader:
-                    if value is not None and value in row:
-                        break
-                    line = reader.line_num + 1
+                row = next(reader)
             except csv.Error as error:
-                if "limit" in str(error):
-                    return fault(self._path, f"has a value of more than {csv.field_size_limit()} characters", line)
-        return fault(
-            self._path,
-            'has a quote (") that begins a value and ends none; take it out, or quote the value and double it',
-            line,
-        )
+                raise self._too_long(line) if "limit" in str(error) else self._open_quote(line) from None
+            if reader.line_num > before + 1 and any("\n" in cell and self._separator in cell for cell in row):
+                # A value may go over several lines, but one that takes in whole rows was opened by mistake.
+                raise self._open_quote(line)
+            if not row or (len(row) == 1 and not row[0].strip()):
+                continue
+            if len(row) != len(self._names):
+                raise self._wrong_width(row, line)
+            lines.append(line)
+            cells += row
+        return Block(lines, cells), first + reader.line_num
 
+    def _wrong_width(self, row: list[str], line: int) -> SettingError:
+        if len(row) < len(self._names):
+            hint = f"{self._names[len(row)]} is missing"
+        else:
+            hint = f"{shown(row[len(self._names)])} is too much"
+        return fault(self._path, f"has {len(row)} columns, but the header has {len(self._names)}; {hint}", line)
 
-def _is_blank(row: list[str]) -> bool:
-    """Whether pandas passes over the row."""
-    return not row or (len(row) == 1 and not row[0].strip())
+    def _open_quote(self, line: int) -> SettingError:
+        right = "take it out, or quote the value and double it"
+        return fault(self._path, f'has a quote (") that begins a value and ends none; {right}', line)
+
+    def _too_long(self, line: int) -> SettingError:
+        return fault(self._path, f"has a value of more than {csv.field_size_limit()} characters", line)

@@ -74,6 +74,7 @@ def _undecodable(path: Path, encoding: str, error: UnicodeDecodeError, line: int
     likely = "utf-16" if error.object.startswith(UTF_16_MARKS) and line == 1 else "latin-1"
     return fault(
         path,
-        f"byte 0x{found.hex()} is no {encoding}; save the file as {encoding}, or set encoding: {likely}",
+        f"byte 0x{found.hex()} is no {encoding}; save the file as {encoding}, or set encoding to the one that it is "
+        f"in, such as {likely}",
         line,
     )
