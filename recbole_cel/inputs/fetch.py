@@ -9,11 +9,13 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 from recbole.data.dataset import Dataset
@@ -25,10 +27,12 @@ BLOCK = 1 << 20
 PATIENCE = 30.0
 # Bytes from which one is asked first, as in RecBole.
 LARGE = 1 << 30
+# What a damaged or encrypted archive raises.
+BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 
 
 def fetch(config: Any) -> None:
-    """Fetch the data set if it is one that RecBole knows and its interactions are not there, or not wholly.
+    """Fetch the data set if it is one that RecBole knows and its files are not there, or not wholly.
 
     Files come into the data set's folder only when the archive has been read and checked to its end, the
     interactions last; so whatever ends this before leaves a data set that is fetched again.
@@ -38,11 +42,13 @@ def fetch(config: Any) -> None:
     """
     name, folder = config["dataset"], Path(config["data_path"])
     _check_folder(folder, name)
+    if config["benchmark_filename"]:
+        return
     target = folder / f"{name}.inter"
-    url = None if config["benchmark_filename"] else _known_url(config)
+    url = _known_url(config)
+    # Where RecBole itself keeps the archive until it is unpacked.
     leftover = None if url is None else folder / PurePosixPath(unquote(urlsplit(url).path)).name
-    interrupted = leftover is not None and leftover.is_file()
-    if config["benchmark_filename"] or (target.exists() and not interrupted):
+    if target.exists() and (leftover is None or not _was_cut_short(leftover, folder, name)):
         return
     if url is None or leftover is None:
         raise SettingError(
@@ -50,18 +56,47 @@ def fetch(config: Any) -> None:
             f"is {name}, but there is no {target}, nor does RecBole fetch it; data_path must name "
             f"the folder in which the folder {name} is",
         )
-    getLogger().info(f"Fetching data set {name} from {url}")
     with _one_line(name, url, folder), _beside(folder) as scratch:
-        archive = scratch / "archive.zip"
-        _download(url, archive, name)
-        files = _extract(archive, scratch, leftover.stem, name)
+        files = _unpacked(url, leftover, scratch, name)
         if target.name not in files:
-            raise SettingError("dataset", f"{name}: {url} holds no {target.name}, only {', '.join(sorted(files))}")
+            held = ", ".join(sorted(files)) or "nothing"
+            raise SettingError("dataset", f"{name}: {url} holds no {target.name}, but {held}")
         folder.mkdir(parents=True, exist_ok=True)
-        # A leftover archive marks the data set as unfinished, so it goes last but for the interactions.
         for file in sorted(files, key=lambda file: file == target.name):
             os.replace(files[file], folder / file)
         leftover.unlink(missing_ok=True)
+
+
+def _unpacked(url: str, leftover: Path, scratch: Path, name: str) -> dict[str, Path]:
+    """The files of the archive that is there already, if it is whole, else of the one that is fetched."""
+    if leftover.is_file():
+        try:
+            return _extract(leftover, scratch, leftover.stem, name)
+        except BROKEN:
+            getLogger().info(f"{leftover} is no whole archive and is fetched again")
+    getLogger().info(f"Fetching data set {name} from {url}")
+    archive = scratch / "archive.zip"
+    _download(url, archive, name)
+    return _extract(archive, scratch, leftover.stem, name)
+
+
+def _was_cut_short(archive: Path, folder: Path, name: str) -> bool:
+    """Whether unpacking the archive was interrupted: a file in the folder is the beginning of one in it only."""
+    if not archive.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member in packed.infolist():
+                path = folder / _name_of(member, archive.stem, name)
+                size = path.stat().st_size if path.is_file() else member.file_size
+                if size < member.file_size:
+                    with packed.open(member) as whole, path.open("rb") as part:
+                        if all(whole.read(len(block)) == block for block in iter(lambda: part.read(BLOCK), b"")):
+                            return True
+    except (*BROKEN, OSError):
+        # What lies in the folder cannot have come from it.
+        return False
+    return False
 
 
 def _check_folder(folder: Path, name: str) -> None:
@@ -100,14 +135,16 @@ def _one_line(name: str, url: str, folder: Path) -> Iterator[None]:
     """Tell what goes wrong with the network, the archive or the disk in one line."""
     try:
         yield
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except BROKEN as error:
         raise SettingError(
             "dataset", f"{name}: {url} gave no whole archive ({error}); run again to fetch it again"
         ) from None
-    except (OSError, EOFError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, SettingError):
             raise
-        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        # An error of HTTP says its number only in full; others are wrapped by urllib.
+        cause = error if isinstance(error, HTTPError) else getattr(error, "reason", None) or error
+        reason = " ".join(str(cause).split()) or type(error).__name__
         raise SettingError(
             "dataset",
             f"{name} is not in {folder} and cannot be fetched from {url}: {reason}; run again with a network, or "
@@ -146,7 +183,7 @@ def _ask(name: str, size: int) -> None:
 
 
 def _extract(archive: Path, scratch: Path, old: str, new: str) -> dict[str, Path]:
-    """Unpack the files, named as RecBole names them after the data set; every checksum is checked.
+    """Unpack the files and check them against their checksums.
 
     Returns:
         Where each file lies, by its name in the data set's folder.
@@ -154,14 +191,22 @@ def _extract(archive: Path, scratch: Path, old: str, new: str) -> dict[str, Path
     files = {}
     with zipfile.ZipFile(archive) as packed:
         for number, member in enumerate(packed.infolist()):
-            # Folders in the archive are none of ours, and could lead anywhere.
-            file = PurePosixPath(member.filename.replace("\\", "/"))
-            if member.is_dir() or file.name in ("", ".."):
+            name = _name_of(member, old, new)
+            if member.is_dir() or name in ("", ".", ".."):
                 continue
             path = scratch / f"{number}"
             with packed.open(member) as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, BLOCK)
                 target.flush()
                 os.fsync(target.fileno())
-            files[f"{file.stem.replace(old, new)}{file.suffix}"] = path
+            files[name] = path
     return files
+
+
+def _name_of(member: zipfile.ZipInfo, old: str, new: str) -> str:
+    """Name of a file in the data set's folder: RecBole names it after the data set, not after the archive.
+
+    Folders in an archive are left out, as they could lead anywhere.
+    """
+    file = PurePosixPath(member.filename.replace("\\", "/"))
+    return f"{file.stem.replace(old, new)}{file.suffix}"

@@ -64,7 +64,8 @@ def _as_one_line(config: Any) -> Iterator[None]:
             raise SettingError(
                 "dataset",
                 f"{config['dataset']} has no rows left when it is filtered by val_interval, "
-                "user_inter_num_interval and item_inter_num_interval, and by the users and items that .user and .item have",
+                "user_inter_num_interval and item_inter_num_interval, and by the users and items that "
+                ".user and .item have",
             ) from error
         what = f"{type(error).__name__} " if isinstance(error, (LookupError, AttributeError)) else ""
         raise SettingError(

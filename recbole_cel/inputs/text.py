@@ -52,6 +52,9 @@ def check_text(path: Path, encoding: str) -> None:
                 except UnicodeDecodeError as error:
                     before = error.object[: error.start].decode(encoding, "replace")
                     raise _undecodable(path, encoding, error, lines + before.count("\n")) from None
+                except UnicodeError as error:
+                    reason = f"is no {encoding} ({error}); set encoding to the one it is in"
+                    raise fault(path, reason, lines) from None
                 if first and text.startswith("\ufeff"):
                     raise fault(
                         path,
@@ -74,7 +77,7 @@ def _undecodable(path: Path, encoding: str, error: UnicodeDecodeError, line: int
     likely = "utf-16" if error.object.startswith(UTF_16_MARKS) and line == 1 else "latin-1"
     return fault(
         path,
-        f"byte 0x{found.hex()} is no {encoding}; save the file as {encoding}, or set encoding to the one that it is "
-        f"in, such as {likely}",
+        f"byte 0x{found.hex()} is no {encoding}; save the file as {encoding}, or set encoding to the one it "
+        f"is in, such as {likely}",
         line,
     )
