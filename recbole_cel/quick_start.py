@@ -73,7 +73,7 @@ def run_recbole_cel(
         RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
 
     Raises:
-        SettingError: at a bad option.
+        SettingError: at a bad option, or data that no model could be trained on.
         CheckpointError: if ``cel_resume`` names a file that cannot be resumed from.
     """
     # Asked for before PyTorch starts its threads; see the trainer.
@@ -137,6 +137,7 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
 
     Raises:
         CheckpointError: if the file cannot be used, or the data on disk are not those of the checkpoint.
+        SettingError: if the data on disk cannot be used. They are not fetched: a file shall not make us connect.
     """
     state = checkpoints.read(model_file)
     saved = dict(state["config"])
@@ -149,7 +150,7 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
     logger = getLogger()
     logger.info(config)
     with _no_unasked_pickles(config):
-        data, train_data, valid_data, test_data = prepare_data(config)
+        data, train_data, valid_data, test_data = prepare_data(config, may_fetch=False)
     check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])

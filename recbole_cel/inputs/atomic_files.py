@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from recbole.utils import ModelType
 from ..options import SettingError
 from .columns import ColumnCheck, FloatLists, Floats, Ids, Tokens
 from .header import Column, read_header
-from .needs import chosen_columns, id_fields, is_asked_for, listing, needs_time, target_field
+from .needs import chosen_columns, id_fields, is_asked_for, is_loaded, listing, needs_time, target_field
 from .rows import AtomicRows, check_separator
 from .text import check_text, fault
 
 
-def check_atomic_files(config: Any) -> None:
+def check_atomic_files(config: Any) -> int:
     """Read each file that the run will load, and check it. Missing numbers of features are counted in the log.
+
+    Returns:
+        The number of interactions.
 
     Raises:
         SettingError: at the first thing that is wrong: which file, line and column, and what would be right.
@@ -26,12 +30,13 @@ def check_atomic_files(config: Any) -> None:
     parts = _benchmark_parts(config)
     paths = [folder / f"{name}.{part}.inter" for part in parts] if parts else [folder / f"{name}.inter"]
     loaded = [_check_file(config, path, "inter") for path in paths]
-    for path, columns in zip(paths, loaded):
-        if columns != loaded[0]:
+    for path, (columns, _) in zip(paths, loaded):
+        if columns != loaded[0][0]:
             raise fault(path, f"must have the columns of {paths[0].name}, which are loaded with it", 1)
     for kind in ("user", "item"):
         path = folder / f"{name}.{kind}"
-        if path.exists():
+        # A link to nothing is there, too.
+        if os.path.lexists(path) and is_loaded(config, kind):
             _check_file(config, path, kind)
         elif is_asked_for(config, kind):
             raise SettingError("load_col", f"names columns of .{kind}, but there is no {path}")
@@ -44,6 +49,7 @@ def check_atomic_files(config: Any) -> None:
         further = [*further, "kg", "link"]
     for kind in further:
         _check_file(config, folder / f"{name}.{kind}", kind)
+    return sum(rows for _, rows in loaded)
 
 
 def _benchmark_parts(config: Any) -> list[str] | None:
@@ -57,9 +63,9 @@ def _benchmark_parts(config: Any) -> list[str] | None:
     return list(parts)
 
 
-def _check_file(config: Any, path: Path, kind: str) -> list[Column]:
-    """Check one file; the columns of it that RecBole loads."""
-    if not path.exists():
+def _check_file(config: Any, path: Path, kind: str) -> tuple[list[Column], int]:
+    """Check one file; the columns of it that RecBole loads, and the number of its rows."""
+    if not os.path.lexists(path):
         raise SettingError("dataset", f"is {config['dataset']}, but there is no {path}")
     if not path.is_file():
         raise fault(path, "is no file")
@@ -70,9 +76,7 @@ def _check_file(config: Any, path: Path, kind: str) -> list[Column]:
     columns = {column.name: column for column in header}
     chosen = chosen_columns(config, kind, list(columns))
     ids = id_fields(config, kind)
-    if chosen is None:
-        if kind in ("user", "item"):
-            return []
+    if not is_loaded(config, kind):
         raise SettingError("load_col", f"leaves out .{kind}; it must name {', '.join(ids) or 'its columns'}")
     for field, option in ids.items():
         _check_column(path, columns, chosen, field, option, "token")
@@ -101,7 +105,7 @@ def _check_file(config: Any, path: Path, kind: str) -> list[Column]:
                 path, "all values are missing; leave the column out, or out of load_col", check.first_missing, name
             )
         getLogger().warning(f"{path}, column {name}: {missing}; RecBole fills them with the mean")
-    return [columns[name] for name in chosen]
+    return [columns[name] for name in chosen], count
 
 
 def _needed_numbers(config: Any) -> dict[str, str]:

@@ -31,11 +31,15 @@ LARGE = 1 << 30
 BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 
 
-def fetch(config: Any) -> None:
+def fetch(config: Any, allowed: bool = True) -> None:
     """Fetch the data set if it is one that RecBole knows and its files are not there, or not wholly.
 
     Files come into the data set's folder only when the archive has been read and checked to its end, the
     interactions last; so whatever ends this before leaves a data set that is fetched again.
+
+    Args:
+        config: RecBole's configuration.
+        allowed: whether to look for the data set elsewhere at all.
 
     Raises:
         SettingError: if the folder is none, the data set is neither there nor known, or it cannot be fetched.
@@ -45,16 +49,17 @@ def fetch(config: Any) -> None:
     if config["benchmark_filename"]:
         return
     target = folder / f"{name}.inter"
-    url = _known_url(config)
+    url = _known_url(config) if allowed else None
     # Where RecBole itself keeps the archive until it is unpacked.
     leftover = None if url is None else folder / PurePosixPath(unquote(urlsplit(url).path)).name
     if target.exists() and (leftover is None or not _was_cut_short(leftover, folder, name)):
         return
     if url is None or leftover is None:
+        why = "does RecBole fetch it" if allowed else "is it fetched here"
         raise SettingError(
             "dataset",
-            f"is {name}, but there is no {target}, nor does RecBole fetch it; data_path must name "
-            f"the folder in which the folder {name} is",
+            f"is {name}, but there is no {target}, nor {why}; data_path must name the folder "
+            f"in which the folder {name} is",
         )
     with _one_line(name, url, folder), _beside(folder) as scratch:
         files = _unpacked(url, leftover, scratch, name)

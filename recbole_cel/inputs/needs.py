@@ -82,15 +82,19 @@ def needs_time(config: Any) -> str | None:
     return f"model {config['model']}" if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else None
 
 
-def chosen_columns(config: Any, kind: str, names: list[str]) -> list[str] | None:
-    """Which of the columns ``names`` RecBole loads from a file of ``kind``; None if it loads no such file.
+def is_loaded(config: Any, kind: str) -> bool:
+    """Whether RecBole loads a file of ``kind`` at all."""
+    load = _listed(config, "load_col", kind)
+    return config["load_col"] is None or config["load_col"].get(kind) == "*" or bool(load)
+
+
+def chosen_columns(config: Any, kind: str, names: list[str]) -> list[str]:
+    """Which of the columns ``names`` RecBole loads from a file of ``kind`` that it loads.
 
     Raises:
         SettingError: if ``load_col`` or ``unload_col`` names what is not there.
     """
     load, unload = _listed(config, "load_col", kind), _listed(config, "unload_col", kind)
-    if config["load_col"] is not None and load is None and config["load_col"].get(kind) != "*":
-        return None
     if load and unload:
         raise SettingError("unload_col", f"and load_col both choose columns of .{kind}; set one of them")
     for key, listed in (("load_col", load), ("unload_col", unload)):
@@ -100,7 +104,7 @@ def chosen_columns(config: Any, kind: str, names: list[str]) -> list[str] | None
                 if name not in names:
                     raise SettingError(key, f"names {name}, but .{kind} has the columns {listing(name, names)}")
     if load is not None:
-        return [name for name in names if name in load] if load else None
+        return [name for name in names if name in load]
     return [name for name in names if name not in (unload or ())]
 
 

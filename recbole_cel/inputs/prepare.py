@@ -17,11 +17,12 @@ from .labels import check_parts
 from .selection import check_selection
 
 
-def prepare_data(config: Any) -> tuple[Any, Any, Any, Any]:
+def prepare_data(config: Any, *, may_fetch: bool = True) -> tuple[Any, Any, Any, Any]:
     """Fetch the data set if need be, check it, let RecBole read and split it, and check the parts.
 
     Args:
         config: RecBole's configuration.
+        may_fetch: whether a data set that RecBole knows is fetched if it is not there.
 
     Returns:
         The data set, and the data loaders of training, validation and test.
@@ -30,12 +31,18 @@ def prepare_data(config: Any) -> tuple[Any, Any, Any, Any]:
         SettingError: at whatever in the data no model could be trained on, with the place and what would be right.
     """
     saved = config["dataset_save_path"]
+    given = None
     if not saved or not Path(saved).is_file():
-        fetch(config)
+        fetch(config, may_fetch)
         check_selection(config)
-        check_atomic_files(config)
+        given = check_atomic_files(config)
     with _as_one_line(config):
         data = create_dataset(config)
+    if given is not None and data.inter_num < given:
+        getLogger().warning(
+            f"{given - data.inter_num} of {given} interactions are left out: by filters, or because .user or "
+            ".item lacks their user or item"
+        )
     getLogger().info(data)
     with _as_one_line(config):
         train, valid, test = data_preparation(config, data)

@@ -9,6 +9,8 @@ import pytest
 from atomic_data import ITEMS, LOAD, USERS, interactions, prepared, write_files
 from recbole.data.dataset import Dataset
 
+from recbole_cel.config import Config
+from recbole_cel.inputs.prepare import prepare_data
 from recbole_cel.options import SettingError
 
 INTER = interactions()
@@ -179,6 +181,14 @@ def test_a_server_that_fails_is_one_line(case, tmp_path, monkeypatch):
             prepared(tmp_path / "data")
         server.shutdown()
     assert "\n" not in str(caught.value)
+    assert there(tmp_path / "data") == []
+
+
+def test_nothing_is_fetched_for_a_checkpoint(served, tmp_path):
+    config = Config("FM_CEL", "small", config_dict={"data_path": str(tmp_path / "data")})
+    pack(served)
+    with pytest.raises(SettingError, match="nor is it fetched here"):
+        prepare_data(config, may_fetch=False)
     assert there(tmp_path / "data") == []
 
 

@@ -201,6 +201,19 @@ def test_missing_numbers_of_features_are_counted(tmp_path, caplog):
     assert [record for record in caplog.messages if "small.user, column age: 2 of 12" in record]
 
 
+def test_interactions_that_are_left_out_are_counted(tmp_path, caplog):
+    prepared(write_files(tmp_path))
+    assert not caplog.messages
+    write_files(tmp_path, user=USERS.replace("u3\t", "x\t"))
+    assert prepared(tmp_path)[0].inter_num == 110
+    assert [message for message in caplog.messages if message.startswith("10 of 120 interactions are left out")]
+
+
+def test_files_that_are_not_loaded_are_not_read(tmp_path):
+    write_files(tmp_path, user="nonsense", item=b"\xff\0")
+    assert prepared(tmp_path, **RATINGS_ONLY)[0].inter_num == 120
+
+
 BENCHMARK = {"inter": None, "a_inter": interactions(ROWS[:80]), "b_inter": interactions(ROWS[80:100])}
 BENCHMARK["c_inter"] = interactions(ROWS[100:])
 PARTS = {
