@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model import NonNegativeRecommender
 from ..options import SettingError
-from .needs import evaluates_labels, trains_on_labels
+from .needs import ALSO_OF_LABELS, evaluates_labels, trains_on_labels
 from .selection import wanted_parts
 
 # Metrics that mean something for labels only, and those that need both labels.
@@ -37,6 +37,11 @@ def check_parts(config: Any, train: Any, valid: Any, test: Any) -> None:
                 "dataset",
                 f"{config['dataset']} leaves no rows for {name}: there are {total} in all; {hint}",
             )
+    ranks = config["eval_type"] == EvaluatorType.RANKING and (len(valid) or len(test))
+    if ranks and max(config["topk"]) > train.item_num:
+        raise SettingError(
+            "topk", f"must be {train.item_num} at most, as there are no more items, got {max(config['topk'])}"
+        )
     learned = trains_on_labels(config)
     for name, part, used in (
         ("training", train, learned),
@@ -69,7 +74,8 @@ def _check_targets(config: Any, name: str, targets: Tensor) -> None:
     metrics = {metric.lower() for metric in config["metrics"]}
     model_class = config.model_class
     # Models of RecBole and ours have the loss of labels; others have one of their own.
-    known = issubclass(model_class, ContextRecommender) and model_class.__module__.startswith("recbole")
+    of_labels = issubclass(model_class, ContextRecommender) or config["model"] in ALSO_OF_LABELS
+    known = of_labels and model_class.__module__.startswith("recbole")
     kinds = targets.unique()
     if (known or metrics & OF_LABELS) and not torch.isin(kinds, torch.tensor([0.0, 1.0])).all():
         hint = f" such as {{{config['LABEL_FIELD']}: {_middle(kinds):g}}}" if len(kinds) > 1 else ""

@@ -12,6 +12,8 @@ from ..options import SettingError, is_number
 from .text import shown
 
 OF_LABELS = (ModelType.CONTEXT, ModelType.DECISIONTREE)
+# Models of other types that RecBole trains on labels; it draws negatives for them unless told otherwise.
+ALSO_OF_LABELS = frozenset({"DMF", "FISM", "NAIS", "NeuMF", "NNCF", "DIN", "DIEN", "MKR", "RippleNet"})
 
 
 def id_fields(config: Any, kind: str) -> dict[str, str]:
@@ -37,7 +39,8 @@ def id_fields(config: Any, kind: str) -> dict[str, str]:
 def trains_on_labels(config: Any) -> bool:
     """Whether the model learns a column of the data, not which interactions there are."""
     drawn = config["train_neg_sample_args"]["distribution"] != "none"
-    return config["task"] == "rating" or (config["MODEL_TYPE"] in OF_LABELS and not drawn)
+    of_labels = config["MODEL_TYPE"] in OF_LABELS or config["model"] in ALSO_OF_LABELS
+    return config["task"] == "rating" or (of_labels and not drawn)
 
 
 def evaluates_labels(config: Any, phase: str) -> bool:

@@ -62,7 +62,8 @@ def _as_one_line(config: Any) -> Iterator[None]:
         AssertionError,
         AttributeError,
         LookupError,
-        NotImplementedError,
+        OSError,
+        RuntimeError,
         TypeError,
         ValueError,
     ) as error:

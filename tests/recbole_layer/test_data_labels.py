@@ -117,6 +117,21 @@ def test_users_of_one_row_leave_none_out(tmp_path):
     check_one_line(["no rows for validation", "LS"], tmp_path, "BPR", **options)
 
 
+@pytest.mark.parametrize("model", ["NeuMF", "DMF", "NNCF"])
+def test_other_models_of_labels_need_them_too(model, tmp_path):
+    ranked = evaluated({"RS": [0.8, 0.1, 0.1]}, "full", "user")
+    options = {**ranked, "train_neg_sample_args": None}
+    check_one_line(["LABEL_FIELD", "label"], write_files(tmp_path), model, **RATINGS, **options)
+    check_one_line(["0 or 1"], tmp_path, model, **RATINGS, **options, LABEL_FIELD="rating")
+    prepared(tmp_path, model, **ranked, **IDS)
+
+
+def test_lists_are_no_longer_than_there_are_items(tmp_path):
+    ranked = evaluated({"RS": [0.8, 0.1, 0.1]}, "full", "user")
+    prepared(write_files(tmp_path), "BPR", **IDS, **ranked, topk=[5, 18])
+    check_one_line(["topk", "18", "19"], tmp_path, "BPR", **IDS, **ranked, topk=[5, 19])
+
+
 OTHERS = ["MF", "MF_CEL", "FM_CEL"]
 SIGNED = ["NMF", "NMF_CEL", "NeuNMF", "NeuNMF_CEL", "NMF_ModuloHash"]
 NEGATIVE = {
