@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole.data import create_dataset, data_preparation
+from recbole.utils import ModelType
 
 from ..options import SettingError
 from .atomic_files import check_atomic_files
@@ -31,14 +32,16 @@ def prepare_data(config: Any, *, may_fetch: bool = True) -> tuple[Any, Any, Any,
         SettingError: at whatever in the data no model could be trained on, with the place and what would be right.
     """
     saved = config["dataset_save_path"]
-    given = None
+    given: int | None = None
     if not saved or not Path(saved).is_file():
         fetch(config, may_fetch)
         check_selection(config)
         given = check_atomic_files(config)
     with _as_one_line(config):
         data = create_dataset(config)
-    if given is not None and data.inter_num < given:
+    # The first interaction of a user is no row of a sequential model.
+    counted = given is not None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL
+    if counted and data.inter_num < given:
         getLogger().warning(
             f"{given - data.inter_num} of {given} interactions are left out: by filters, or because .user or "
             ".item lacks their user or item"
