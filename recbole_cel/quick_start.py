@@ -12,12 +12,13 @@ from typing import Any
 
 import recbole.quick_start
 import torch
-from recbole.data import create_dataset, data_preparation
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
 
 from .config import Config
 from .data import fingerprint
+from .inputs.last_batch import without_single_rows
+from .inputs.prepare import prepare_data
 from .model import get_model, split_name
 from .options import SettingError
 from .runs import checkpoint as checkpoints
@@ -75,7 +76,7 @@ def run_recbole_cel(
         RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
 
     Raises:
-        SettingError: at a bad option.
+        SettingError: at a bad option, or data that no model could be trained on.
         CheckpointError: if ``cel_resume`` names a file that cannot be resumed from.
     """
     # Asked for before PyTorch starts its threads; see the trainer.
@@ -88,13 +89,12 @@ def run_recbole_cel(
     logger.info(config)
 
     with _no_unasked_pickles(config):
-        data = _data_set(config)
-        logger.info(data)
-        train_data, valid_data, test_data = data_preparation(config, data)
+        data, train_data, valid_data, test_data = prepare_data(config)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     logger.info(recommender)
+    train_data = without_single_rows(config, recommender, train_data)
     flops = get_flops(recommender, data, config["device"], logger, construct_transform(config))
     logger.info(set_color("FLOPs", "blue") + f": {flops}")
 
@@ -144,6 +144,7 @@ def load_data_and_model(
 
     Raises:
         CheckpointError: if the file cannot be used, or the data on disk are not those of the checkpoint.
+        SettingError: if the data on disk cannot be used. They are not fetched: a file shall not make us connect.
     """
     state = checkpoints.read(model_file)
     check_parts(model_file, state)
@@ -155,14 +156,13 @@ def load_data_and_model(
     logger = getLogger()
     logger.info(config)
     with _no_unasked_pickles(config):
-        data = _data_set(config)
-        logger.info(data)
-        train_data, valid_data, test_data = data_preparation(config, data)
+        data, train_data, valid_data, test_data = prepare_data(config, may_fetch=False)
     evaluated = [loader._dataset for loader in (valid_data, test_data)]
     check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset, evaluated))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     load_model_state(model, state, model_file)
+    train_data = without_single_rows(config, model, train_data)
     return config, model, data, train_data, valid_data, test_data
 
 
@@ -180,21 +180,6 @@ def _config_of(file: str, state: dict[str, Any], model: str, saved: dict[str, An
             "load_data_and_model(file, {'data_path': ...})"
         )
     return config
-
-
-def _data_set(config: Any) -> Any:
-    """The data set; RecBole fetches those that it knows."""
-    try:
-        return create_dataset(config)
-    except ValueError:
-        name, folder = config["dataset"], Path(config["data_path"])
-        if config["benchmark_filename"] or (folder / f"{name}.inter").is_file():
-            raise
-        raise SettingError(
-            "dataset",
-            f"is {name}, but there is no {folder / name}.inter, nor does RecBole fetch it; data_path must name "
-            f"the folder in which the folder {name} is",
-        ) from None
 
 
 @contextmanager

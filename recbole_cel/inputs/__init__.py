@@ -1,1 +1,1 @@
-"""What users give us, checked before anything is done with it."""
+"""What users give us, checked before it reaches RecBole."""

@@ -1,0 +1,84 @@
+"""From a configuration to the data that a model is trained, chosen and tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import ModelType
+
+from ..options import SettingError
+from .atomic_files import check_atomic_files
+from .fetch import fetch
+from .labels import check_parts
+from .selection import check_selection
+
+
+def prepare_data(config: Any, *, may_fetch: bool = True) -> tuple[Any, Any, Any, Any]:
+    """Fetch the data set if need be, check it, let RecBole read and split it, and check the parts.
+
+    Args:
+        config: RecBole's configuration.
+        may_fetch: whether a data set that RecBole knows is fetched if it is not there.
+
+    Returns:
+        The data set, and the data loaders of training, validation and test.
+
+    Raises:
+        SettingError: at whatever in the data no model could be trained on, with the place and what would be right.
+    """
+    saved = config["dataset_save_path"]
+    given: int | None = None
+    if not saved or not Path(saved).is_file():
+        fetch(config, may_fetch)
+        check_selection(config)
+        given = check_atomic_files(config)
+    with _as_one_line(config):
+        data = create_dataset(config)
+    # The first interaction of a user is no row of a sequential model.
+    counted = given is not None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL
+    if counted and data.inter_num < given:
+        getLogger().warning(
+            f"{given - data.inter_num} of {given} interactions are left out: by filters, or because .user or "
+            ".item lacks their user or item"
+        )
+    getLogger().info(data)
+    with _as_one_line(config):
+        train, valid, test = data_preparation(config, data)
+    check_parts(config, train._dataset, valid._dataset, test._dataset)
+    return data, train, valid, test
+
+
+@contextmanager
+def _as_one_line(config: Any) -> Iterator[None]:
+    """What RecBole says of data and options that it cannot prepare; the cause stays attached."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "feat is empty" in reason:
+            raise SettingError(
+                "dataset",
+                f"{config['dataset']} has no rows left when it is filtered by val_interval, "
+                "user_inter_num_interval and item_inter_num_interval, and by the users and items that "
+                ".user and .item have",
+            ) from error
+        what = f"{type(error).__name__} " if isinstance(error, (LookupError, AttributeError)) else ""
+        raise SettingError(
+            "dataset", f"{config['dataset']} cannot be prepared as configured: {what}{reason}"
+        ) from error
