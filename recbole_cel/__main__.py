@@ -6,7 +6,10 @@ import argparse
 import sys
 import warnings
 
+from .runs.signals import stoppable
 
+
+@stoppable()
 def main() -> int:
     """Run one experiment; takes the flags of RecBole's ``run_recbole.py`` and any ``--key=value``."""
     parser = argparse.ArgumentParser(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+
+from .files import written_whole
 
 # Raise the number when what is saved changes.
 FORMAT = "recbole_cel checkpoint 4"
@@ -30,23 +31,11 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: if anything else is in ``content``.
+        OSError: if it cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed while it wrote
-        stale.unlink(missing_ok=True)
     state = {"format": FORMAT, "digest": digest(content), "content": dict(content)}
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as file:
+        torch.save(state, file)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -164,13 +153,6 @@ def decode(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(decode(item) for item in value)
     return value
-
-
-def _umask() -> int:
-    # It can only be read by setting it.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def random_state() -> dict[str, Any]:

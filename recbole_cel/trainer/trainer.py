@@ -19,9 +19,11 @@ from tqdm import tqdm
 from .. import __version__
 from ..data import TrainingObjective, fingerprint
 from ..model import NonNegativeRecommender, StrategyRecommender, split_name
+from ..model.made import make_class
 from ..runs import checkpoint as checkpoints
 from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
 from ..runs.checkpoint import CheckpointError
+from ..runs.names import unique_file
 from ..runs.report import final_report
 from ..runs.resume import check_config, check_dataset, load_model_state, other_parameters, saved_config, shufflers
 from ..runs.size import FieldSize, field_size
@@ -36,8 +38,12 @@ class Trainer(RecBoleTrainer):
     plain data, can resume from them exactly, and can say how well cold ids are served.
     """
 
+    saved_model_file: str
+
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
+        # RecBole's name is that of every run of the model that begins in this second.
+        self.saved_model_file = unique_file(self.saved_model_file)
         self.settings = CELSettings.from_config(config.final_config_dict)
         self.collected: dict[str, torch.Tensor] = {}
         self.strategy_hook: TrainingHook | None = None
@@ -280,7 +286,9 @@ class Trainer(RecBoleTrainer):
 
 @cache
 def _with_our_checkpoints(base: type[RecBoleTrainer]) -> type[RecBoleTrainer]:
-    return type(base.__name__, (Trainer, base), {"__doc__": base.__doc__, "__module__": __name__})
+    body = {"__doc__": base.__doc__, "__module__": __name__}
+    made: type[RecBoleTrainer] = make_class(_with_our_checkpoints, (base,), base.__name__, (Trainer, base), body)
+    return made
 
 
 def get_trainer(model_type: ModelType, model_name: str) -> type:
