@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -103,8 +105,9 @@ class Caches:
         """
         if not self._given[PATHS[1]] and not self._given[SWITCHES[1]]:
             return
-        unsplit = checkpoints.digest(encode_dataset(data))
-        state = self._read(1, "splits", unsplit=unsplit)
+        with _one_line(SWITCHES[1]):
+            unsplit = checkpoints.digest(encode_dataset(data))
+        state = self._read(1, "splits", data=unsplit)
         if state is not None:
             data._change_feat_format()  # as RecBole does with loaders from a file
             file = self._given[PATHS[1]]
@@ -119,7 +122,8 @@ class Caches:
                     1,
                     f"for-{self._config['model']}-dataloader.pth",
                     "splits",
-                    lambda: {"splits": [encode_dataset(split, same) for split in built], "unsplit": unsplit},
+                    lambda: {"splits": [encode_dataset(split, same) for split in built]},
+                    data=unsplit,
                 )
         data.build = lambda: built
         self._shadowed = data
@@ -137,21 +141,19 @@ class Caches:
             ) from None
         if state.get("what") != what:
             raise CheckpointError(f"{PATHS[which]}: {file}: it holds no {what}")
-        wanted = {**self._origin(which), **more}
-        changed = sorted(key for key, value in wanted.items() if state.get(key) != value)
+        wanted, found = {**self._origin(which), **more}, state.get("origin")
+        changed = sorted(key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key])
         if changed:
             getLogger().warning(f"{file} is not used: {', '.join(changed)} changed since it was written")
             return None
         getLogger().info(f"Load {what} from {file}")
         return state
 
-    def _write(self, which: int, default: str, what: str, content: Any) -> None:
+    def _write(self, which: int, default: str, what: str, content: Any, **more: Any) -> None:
         folder = Path(self._config["checkpoint_dir"])
         file = self._given[PATHS[which]] or folder / f"{self._config['dataset']}-{default}"
-        try:
-            checkpoints.write(file, {"what": what, **self._origin(which), **content()})
-        except NotPlainError as error:
-            raise SettingError(SWITCHES[which], f"must be False here: {error}") from None
+        with _one_line(SWITCHES[which]):
+            checkpoints.write(file, {"what": what, "origin": {**self._origin(which), **more}, **content()})
         getLogger().info(f"Saved {what} into {file}")
 
     def _origin(self, which: int) -> dict[str, Any]:
@@ -167,6 +169,14 @@ class Caches:
         files = sorted(file for file in folder.glob("*") if file.name.startswith(start) and file.is_file())
         origin["files"] = {file.name: _digest(file) for file in files}
         return origin
+
+
+@contextmanager
+def _one_line(switch: str) -> Iterator[None]:
+    try:
+        yield
+    except NotPlainError as error:
+        raise SettingError(switch, f"must be False here: {error}") from None
 
 
 def _made(file: str, saved: Any, config: Any, base: Any = None) -> Any:

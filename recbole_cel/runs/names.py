@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .checkpoint import CheckpointError
 from .files import disk_errors, remove_leftovers
+from .signals import take_back
 
 try:
     import fcntl
@@ -75,6 +76,7 @@ def one_run() -> Iterator[None]:
     Raises:
         SettingError: if its disk is full or fails.
     """
+    take_back()
     try:
         with disk_errors():
             yield

@@ -95,8 +95,8 @@ def _encode(value: Any) -> Any:
         return {KIND: "array", "values": torch.from_numpy(np.ascontiguousarray(value))}
     if isinstance(value, dict):
         keys, values = list(value), list(value.values())
-        if all(type(key) is str for key in keys) and all(type(item) is int for item in values) and keys:
-            return {KIND: "ids", **_encode_words(keys), "values": torch.tensor(values)}
+        if keys and all(isinstance(key, str) for key in keys) and all(_is_id(item) for item in values):
+            return {KIND: "ids", **_encode_words(keys), "values": torch.tensor([int(item) for item in values])}
         return {KIND: "dict", "keys": [_encode(key) for key in keys], "values": [_encode(item) for item in values]}
     if isinstance(value, (list, tuple, set)):
         return {KIND: type(value).__name__, "values": [_encode(item) for item in value]}
@@ -150,9 +150,13 @@ def _decode_column(column: Mapping[str, Any]) -> Any:
     return rows
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def _encode_words(words: Sequence[Any]) -> dict[str, Tensor]:
     """Words end to end in UTF-8, and where each ends."""
-    if not all(type(word) is str for word in words):
+    if not all(isinstance(word, str) for word in words):
         raise TypeError("an array of other things than words")
     parts = [word.encode("utf-8", "surrogatepass") for word in words]
     ends = torch.tensor([len(part) for part in parts], dtype=torch.int64).cumsum(0)

@@ -36,6 +36,7 @@ class _State:
         self.writing = 0  # writes in progress
         self.received: int | None = None  # a signal that has not ended the run yet
         self.resume_file: Path | None = None
+        self.handler: Callable[[int, FrameType | None], None] | None = None
 
 
 _STATE = _State()
@@ -98,6 +99,7 @@ def stoppable() -> Iterator[None]:
             raise Stopped(number)
 
     before = _install(stop)
+    _STATE.handler = stop
     try:
         yield
     except KeyboardInterrupt as error:
@@ -110,9 +112,15 @@ def stoppable() -> Iterator[None]:
         print(f"\nrecbole_cel: stopped by {name}; {how_to_resume()}", file=sys.stderr, flush=True)
         raise SystemExit(int(code)) from None
     finally:
-        _STATE.received = None
+        _STATE.received = _STATE.handler = None
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def take_back() -> None:
+    """Within :func:`stoppable`, handle the signals again: libraries take them over when they are imported."""
+    if _STATE.handler is not None:
+        _install(_STATE.handler)
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
