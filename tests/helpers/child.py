@@ -26,8 +26,8 @@ class Outcome(NamedTuple):
 
 def start(
     options: dict[str, object], folder: Path, before: Callable[[], object] = lambda: None
-) -> tuple[int, Path]:
-    """Start a run of ``FM_CEL`` on ``tiny`` in ``folder``; gives its process id and the file that it prints to.
+) -> tuple[int, int]:
+    """Start a run of ``FM_CEL`` on ``tiny`` in ``folder``; gives its process id and a pipe of what it prints.
 
     Args:
         options: of the run, one may be ``model``.
@@ -35,16 +35,16 @@ def start(
         before: called in the process first.
     """
     options = {"model": "FM_CEL", "dataset": "tiny", **options}
-    printed = folder / f"printed-{len(list(folder.glob('printed-*')))}"
+    printed, end = os.pipe()
     process = os.fork()
     if process:
+        os.close(end)
         return process, printed
     code = 99
     try:
         os.chdir(folder)
-        handle = os.open(printed, os.O_WRONLY | os.O_CREAT)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
+        os.dup2(end, 1)
+        os.dup2(end, 2)
         sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1) for stream in (1, 2))
         sys.argv = ["recbole_cel", *(f"--{key}={value}" for key, value in options.items())]
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -58,15 +58,15 @@ def start(
         traceback.print_exc()
         code = 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # whatever happens, or two processes would run the tests from here on
 
 
-def finish(process: int, printed: Path) -> Outcome:
+def finish(process: int, printed: int) -> Outcome:
     """Wait for what :func:`start` started."""
+    with os.fdopen(printed, errors="replace") as stream:
+        text = stream.read()
     _, status = os.waitpid(process, 0)
-    return Outcome(os.waitstatus_to_exitcode(status), printed.read_text(errors="replace"))
+    return Outcome(os.waitstatus_to_exitcode(status), text)
 
 
 def run(options: dict[str, object], folder: Path, before: Callable[[], object] = lambda: None) -> Outcome:
