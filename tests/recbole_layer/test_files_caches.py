@@ -31,6 +31,11 @@ def warm(options):
     return {**options, "epochs": 1}
 
 
+def prepare(options):
+    with Caches(Config("FM_CEL", "tiny", config_dict=options)) as caches:
+        caches.splits(caches.data_set(create_dataset))
+
+
 def of(model, options, **changes):
     options = {**options, **changes}
     if model in ("BPR", "LightGCN"):
