@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .inputs import command_line
 from .inputs.command_line import FLAGS, Words
 from .options import SettingError
+from .runs.signals import stoppable
 
 BAD_INPUT = 2
 FAILED = 1
@@ -19,6 +20,7 @@ INTERRUPTED = 130
 SHOW_TRACEBACK = "RECBOLE_CEL_TRACEBACK"
 
 
+@stoppable()
 def main(words: Sequence[str] | None = None) -> int:
     """Run one experiment; takes the flags of RecBole's ``run_recbole.py`` and any ``--key=value``.
 
@@ -35,8 +37,6 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         found = command_line.read(words)
         _run(found)
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
     except Exception as error:
         line, code = _one_line(error)
         if line is None:

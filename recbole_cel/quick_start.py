@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import recbole.quick_start
 import torch
 from recbole.data.transform import construct_transform
-from recbole.utils import get_environment, get_flops, init_logger, init_seed, set_color
+from recbole.utils import get_environment, get_flops, init_seed, set_color
 
 from .config import Config
 from .data import fingerprint
@@ -23,10 +20,19 @@ from .model import get_model, split_name
 from .options import SettingError
 from .runs import checkpoint as checkpoints
 from .runs.allowed import check_model, check_saved_config
+from .runs.caches import NOWHERE, PATHS, SWITCHES, Caches
+from .runs.files import check_folders, check_space
+from .runs.log import log_folders, start_log
+from .runs.names import claim, one_run, unique_file
 from .runs.report import alike_notes
 from .runs.resume import check_dataset, holds_data, load_model_state
+from .runs.signals import resumable
+from .runs.size import state_bytes
 from .runs.validate import check_parts, largest_size
 from .trainer import Trainer, get_trainer
+
+# The best model, the state after the last epoch, and either of them while it is written.
+FILES_OF_A_RUN = 3
 
 
 def run(
@@ -50,12 +56,17 @@ def run(
             "nproc",
             "and world_size must be left alone: embedding strategies, ratings and cel_resume need one process",
         )
+    if any(config[key] for key in (*PATHS, *SWITCHES)):
+        raise SettingError("nproc", f"and world_size must be left alone with {', '.join((*PATHS, *SWITCHES))}")
+    # RecBole itself unpickles whatever lies in checkpoint_dir.
+    config_dict = {**(config_dict or {}), **dict.fromkeys(PATHS, NOWHERE)}
     result: dict[str, Any] = recbole.quick_start.run(
         model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset
     )
     return result
 
 
+@one_run()
 def run_recbole_cel(
     model: str | None = None,
     dataset: str | None = None,
@@ -83,13 +94,16 @@ def run_recbole_cel(
     torch.set_flush_denormal(True)
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
+    check_folders(
+        {"checkpoint_dir": config["checkpoint_dir"], **Caches(config).folders(), **log_folders(config["model"])}
+    )
+    start_log(config)
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
 
-    with _no_unasked_pickles(config):
-        data, train_data, valid_data, test_data = prepare_data(config)
+    with Caches(config) as caches:
+        data, train_data, valid_data, test_data = prepare_data(config, caches.data_set, caches.splits)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
@@ -100,13 +114,20 @@ def run_recbole_cel(
 
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
     resume = config["cel_resume"]
+    resumable(None)
     if isinstance(trainer, Trainer):
         trainer.attach(train_data, valid_data, test_data)
         if resume:
             trainer.resume_checkpoint(resume)
+        if saved:
+            claim(trainer.saved_model_file)
+            check_space("checkpoint_dir", config["checkpoint_dir"], FILES_OF_A_RUN * state_bytes(recommender))
         if saved and trainer.settings.checkpoint_interval:
+            resumable(trainer.resume_file)
             logger.info(f"If this run is stopped, continue it with --cel_resume={trainer.resume_file}")
-    elif resume:
+    else:
+        trainer.saved_model_file = unique_file(trainer.saved_model_file)
+    if resume and not isinstance(trainer, Trainer):
         raise checkpoints.CheckpointError(f"cel_resume: {config['model']} has a trainer that cannot resume")
 
     best_valid_score, best_valid_result = trainer.fit(
@@ -140,7 +161,8 @@ def load_data_and_model(
             Without ``data_path`` the data must be where they were, or where RecBole looks for them.
 
     Returns:
-        As RecBole's: config, model, data set, and the data loaders of training, validation and test.
+        As RecBole's: config, model (in evaluation mode), data set, and the data loaders of training,
+        validation and test.
 
     Raises:
         CheckpointError: if the file cannot be used, or the data on disk are not those of the checkpoint.
@@ -152,17 +174,21 @@ def load_data_and_model(
     saved = check_saved_config(model_file, name, state["config"], largest_size(state["state_dict"]))
     config = _config_of(model_file, state, name, saved, config_dict or {})
     init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
+    check_folders(log_folders(config["model"]))
+    start_log(config)
     logger = getLogger()
     logger.info(config)
-    with _no_unasked_pickles(config):
-        data, train_data, valid_data, test_data = prepare_data(config, may_fetch=False)
+    with Caches(config) as caches:
+        data, train_data, valid_data, test_data = prepare_data(
+            config, caches.data_set, caches.splits, fetched=False
+        )
     evaluated = [loader._dataset for loader in (valid_data, test_data)]
     check_dataset(model_file, state["dataset"], fingerprint(train_data._dataset, evaluated))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     load_model_state(model, state, model_file)
     train_data = without_single_rows(config, model, train_data)
+    model.eval()
     return config, model, data, train_data, valid_data, test_data
 
 
@@ -180,26 +206,3 @@ def _config_of(file: str, state: dict[str, Any], model: str, saved: dict[str, An
             "load_data_and_model(file, {'data_path': ...})"
         )
     return config
-
-
-@contextmanager
-def _no_unasked_pickles(config: Any) -> Iterator[None]:
-    """Keep RecBole from unpickling files that merely lie in ``checkpoint_dir``.
-
-    It loads ``<dataset>-Dataset.pth`` and ``<dataset>-for-<model>-dataloader.pth`` from there whenever they
-    exist. That runs whatever code is in them, so it needs ``save_dataset``, ``save_dataloaders`` or their paths.
-    """
-    never = os.path.join(os.devnull, "none")
-    kept = {}
-    for path, switch in (
-        ("dataset_save_path", "save_dataset"),
-        ("dataloaders_save_path", "save_dataloaders"),
-    ):
-        if not config[path] and not config[switch]:
-            kept[path] = config[path]
-            config[path] = never
-    try:
-        yield
-    finally:
-        for path, value in kept.items():
-            config[path] = value

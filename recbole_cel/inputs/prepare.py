@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 from recbole.data import create_dataset, data_preparation
@@ -17,13 +16,23 @@ from .fetch import fetch
 from .labels import check_parts
 from .selection import check_selection
 
+Make = Callable[[Any], Any]
 
-def prepare_data(config: Any, *, may_fetch: bool = True) -> tuple[Any, Any, Any, Any]:
+
+def prepare_data(
+    config: Any,
+    read: Callable[[Make], Any] | None = None,
+    split: Callable[[Any], None] | None = None,
+    *,
+    fetched: bool = True,
+) -> tuple[Any, Any, Any, Any]:
     """Fetch the data set if need be, check it, let RecBole read and split it, and check the parts.
 
     Args:
         config: RecBole's configuration.
-        may_fetch: whether a data set that RecBole knows is fetched if it is not there.
+        read: gives the data set, from a file or from RecBole's function that it is called with.
+        split: called with the data set before it is split.
+        fetched: whether a data set that RecBole knows is fetched if it is not there.
 
     Returns:
         The data set, and the data loaders of training, validation and test.
@@ -31,16 +40,13 @@ def prepare_data(config: Any, *, may_fetch: bool = True) -> tuple[Any, Any, Any,
     Raises:
         SettingError: at whatever in the data no model could be trained on, with the place and what would be right.
     """
-    saved = config["dataset_save_path"]
-    given: int | None = None
-    if not saved or not Path(saved).is_file():
-        fetch(config, may_fetch)
-        check_selection(config)
-        given = check_atomic_files(config)
+    fetch(config, fetched)
+    check_selection(config)
+    given = check_atomic_files(config)
     with _as_one_line(config):
-        data = create_dataset(config)
+        data = create_dataset(config) if read is None else read(create_dataset)
     # The first interaction of a user is no row of a sequential model.
-    counted = given is not None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL
+    counted = config["MODEL_TYPE"] != ModelType.SEQUENTIAL
     if counted and data.inter_num < given:
         getLogger().warning(
             f"{given - data.inter_num} of {given} interactions are left out: by filters, or because .user or "
@@ -48,6 +54,8 @@ def prepare_data(config: Any, *, may_fetch: bool = True) -> tuple[Any, Any, Any,
         )
     getLogger().info(data)
     with _as_one_line(config):
+        if split is not None:
+            split(data)
         train, valid, test = data_preparation(config, data)
     check_parts(config, train._dataset, valid._dataset, test._dataset)
     return data, train, valid, test

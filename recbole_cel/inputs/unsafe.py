@@ -11,12 +11,10 @@ import numpy as np
 import torch
 
 from ..options import SettingError
-from .plain import check_bounded, must_be, shown
+from .plain import check_bounded, must_be
 
 # KD_DAGFM evaluates the name of its teacher as Python; these are the networks that it has.
 TEACHERS = ("CrossNet", "CIN")
-# Paths to pickles of whole data sets and data loaders: they run whatever code is in them.
-PICKLES = ("dataset_save_path", "dataloaders_save_path")
 # What RecBole finds out itself. With a rank it would join a group of processes at any address.
 DERIVED = (
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "offset",
@@ -30,16 +28,6 @@ PRETRAINED: dict[str, tuple[str, str, tuple[Any, ...]]] = {
     "S3Rec": ("pre_model_path", "train_stage", ("finetune",)),
     "KD_DAGFM": ("warm_up", "phase", ("distillation", "finetuning")),
 }
-# Files of a model's own, and programs of others with files and parameters that nobody checks.
-MODEL_FILES = (
-    "pre_model_path", "pretrain_path", "mf_pretrain_path", "mlp_pretrain_path", "warm_up", "xgb_model",
-    "xgb_params", "lgb_params",
-)  # fmt: skip
-# Of the machine and the folder of a run; a file that travels says nothing of them to whoever opens it.
-LOCAL = (
-    "data_path", "checkpoint_dir", "config_file", "config_files", "gpu_id", "use_gpu", "worker", "log_wandb",
-    "wandb_project", "save_dataset", "save_dataloaders", "cel_resume",
-)  # fmt: skip
 # Of paths; no names have them.
 PARTS = {"/", "\\", "\0"}
 # Syntax that does nothing when it is evaluated. Paths and file names look like divisions and attributes.
@@ -61,36 +49,7 @@ def check_given(given: Mapping[str, Any]) -> None:
         check_bounded(key, value)
         if key in DERIVED:
             raise SettingError(key, "is found out by RecBole; leave it out")
-        if key in PICKLES and value:
-            raise SettingError(
-                key, f"is {shown(value)}, a pickle, which runs whatever code is in it; leave it out"
-            )
     _check_names(given)
-
-
-def check_safe(mapping: Mapping[str, Any], source: str) -> None:
-    """Check options from a file that may be a stranger's, such as a checkpoint.
-
-    Args:
-        mapping: options, as the file has them.
-        source: the file, for the message.
-
-    Raises:
-        SettingError: at an option that reaches code, paths, a network or processes, or a value without bounds.
-            Those of ``LOCAL``, which every configuration has, are for the caller to drop before.
-    """
-    for key, value in mapping.items():
-        if not isinstance(key, str):
-            raise SettingError(source, f"must have names of options as keys, got {shown(key)}")
-        check_bounded(source, value)
-        if key in LOCAL:
-            raise SettingError(source, f"must not set {key}, which is for whoever opens it")
-        if key in (*DERIVED, *PROCESSES) or (key in (*PICKLES, *MODEL_FILES) and value not in (None, "")):
-            raise SettingError(source, f"must not set {key}, got {shown(value)}")
-    try:
-        _check_names(mapping)
-    except SettingError as error:
-        raise SettingError(source, f"must not set {error}") from None
 
 
 def _check_names(given: Mapping[str, Any]) -> None:

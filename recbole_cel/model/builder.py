@@ -17,6 +17,7 @@ from ..inject.stacked_tables import replace_stacked_tables, stacked_widths
 from ..options import SettingError, read_options
 from ..settings import PREFIX, CELSettings, check_fields
 from ..strategies import EmbeddingStrategy, FieldBudget, field_budgets, get_strategy
+from .made import make_class
 from .rating import NonNegativeRecommender
 
 
@@ -129,4 +130,7 @@ def with_strategy(
         "__module__": __name__,
         "strategy_name": strategy.name,
     }
-    return type(name, (StrategyRecommender, base), body)
+    made: type[AbstractRecommender] = make_class(
+        with_strategy, (base, strategy), name, (StrategyRecommender, base), body
+    )
+    return made

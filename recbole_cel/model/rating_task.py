@@ -9,6 +9,7 @@ from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor, nn
 
 from ..options import SettingError
+from .made import make_class
 from .rating import mean_rating
 
 
@@ -44,4 +45,5 @@ class RatingTask(ContextRecommender):
 def on_ratings(base: type[ContextRecommender]) -> type[ContextRecommender]:
     """Context-aware model class ``base``, trained on ratings; of the same name."""
     body = {"__doc__": f"{base.__name__} for ratings.", "__module__": __name__}
-    return type(base.__name__, (RatingTask, base), body)
+    made: type[ContextRecommender] = make_class(on_ratings, (base,), base.__name__, (RatingTask, base), body)
+    return made

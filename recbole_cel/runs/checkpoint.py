@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+
+from .files import written_whole
 
 # Raise the number when what is saved changes.
 FORMAT = "recbole_cel checkpoint 5"
@@ -38,23 +39,11 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: if anything else is in ``content``.
+        OSError: if it cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed while it wrote
-        stale.unlink(missing_ok=True)
     state = {"format": FORMAT, "digest": digest(content), "content": dict(content)}
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as file:
+        torch.save(state, file)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -233,10 +222,3 @@ def _matrix(parts: Any, shape: Any) -> Any:
     # Indices out of range would be read and written without a further look.
     found.check_format(full_check=True)
     return found
-
-
-def _umask() -> int:
-    # It can only be read by setting it.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

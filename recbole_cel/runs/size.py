@@ -57,3 +57,9 @@ def field_size(field: str, strategy: EmbeddingStrategy[Any], optimiser: torch.op
         full * BYTES_PER_NUMBER * (1 + moments(tables, optimiser)),
         strategy.alike,
     )
+
+
+def state_bytes(model: torch.nn.Module) -> int:
+    """Bytes that the tensors of ``model`` take in a file at least; those that share memory count once."""
+    storages = (tensor.untyped_storage() for tensor in model.state_dict().values())
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

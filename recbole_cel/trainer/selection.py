@@ -9,12 +9,15 @@ from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import ModelType
 
 from ..model import split_name
+from ..model.made import make_class
 from .trainer import Trainer
 
 
 @cache
 def _with_our_checkpoints(base: type[RecBoleTrainer]) -> type[RecBoleTrainer]:
-    return type(base.__name__, (Trainer, base), {"__doc__": base.__doc__, "__module__": __name__})
+    body = {"__doc__": base.__doc__, "__module__": __name__}
+    made: type[RecBoleTrainer] = make_class(_with_our_checkpoints, (base,), base.__name__, (Trainer, base), body)
+    return made
 
 
 def get_trainer(model_type: ModelType, model_name: str) -> type:

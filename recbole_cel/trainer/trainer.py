@@ -19,6 +19,7 @@ from ..model import NonNegativeRecommender, StrategyRecommender
 from ..runs import checkpoint as checkpoints
 from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
 from ..runs.checkpoint import CheckpointError
+from ..runs.names import unique_file
 from ..runs.random_state import random_state, set_random_state
 from ..runs.report import final_report
 from ..runs.resume import (
@@ -44,8 +45,12 @@ class Trainer(CheckedTrainer):
     plain data, can resume from them exactly, and can say how well cold ids are served.
     """
 
+    saved_model_file: str
+
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
+        # RecBole's name is that of every run of the model that begins in this second.
+        self.saved_model_file = unique_file(self.saved_model_file)
         self.settings = CELSettings.from_config(config.final_config_dict)
         self.collected: dict[str, torch.Tensor] = {}
         self.strategy_hook: TrainingHook | None = None

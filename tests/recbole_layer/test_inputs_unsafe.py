@@ -192,31 +192,6 @@ def test_the_matrix_of_ldiffrec_holds_numbers(tmp_path):
     assert Config("LDiffRec", "other", config_dict={"data_path": str(tmp_path)})["n_cate"] == 1
 
 
-STRANGERS = [
-    *({key: 1} for key in (*unsafe.DERIVED, *unsafe.PROCESSES)),
-    *({key: "x"} for key in (*unsafe.LOCAL, *unsafe.PICKLES, *unsafe.MODEL_FILES)),
-    {"teacher": CALL},
-    {"dataset": "../x"},
-    {"model": "os.path"},
-    {"benchmark_filename": ["../a", "b", "c"]},
-    {1: 2},
-    {"a": [0] * (MAX_VALUES + 1)},
-]
-
-
-@pytest.mark.parametrize("options", STRANGERS, ids=lambda options: str(next(iter(options))))
-def test_options_of_a_strangers_file_are_refused(options):
-    with pytest.raises(SettingError, match="^file.pth must") as error:
-        unsafe.check_safe({"epochs": 3, **options}, "file.pth")
-    assert "\n" not in str(error.value)
-
-
-def test_options_of_our_own_files_pass():
-    config = Config("FM_CEL", "ml-100k").final_config_dict
-    leave = (*unsafe.LOCAL, *unsafe.DERIVED)
-    unsafe.check_safe({key: value for key, value in config.items() if key not in leave}, "file.pth")
-
-
 def nest(depth, value):
     for _ in range(depth):
         value = [value]
