@@ -88,8 +88,6 @@ def test_texts_are_not_evaluated(text, how, tmp_path, monkeypatch):
         ("MODEL_TYPE", "ModelType.GENERAL"),
         ("MODEL_INPUT_TYPE", 1),
         ("eval_type", "x"),
-        ("dataset_save_path", "x.pth"),
-        ("dataloaders_save_path", "x.pth"),
         ("dataset", "../other"),
         ("dataset", "a/b"),
         ("dataset", ".."),
