@@ -23,6 +23,7 @@ from recbole.data.dataset import Dataset
 from ..options import SettingError
 
 BLOCK = 1 << 20
+SCHEMES = {"https", "http", "ftp", "file"}
 # Seconds without a byte.
 PATIENCE = 30.0
 # Bytes from which one is asked first, as in RecBole.
@@ -169,7 +170,9 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 
 def _download(url: str, archive: Path, name: str) -> None:
-    with urllib.request.urlopen(url, timeout=PATIENCE) as source, archive.open("wb") as file:
+    if urlsplit(url).scheme not in SCHEMES:
+        raise SettingError("dataset", f"{name} cannot be fetched from {url}, which is no address of the web")
+    with urllib.request.urlopen(url, timeout=PATIENCE) as source, archive.open("wb") as file:  # nosec B310
         size = int(source.headers.get("Content-Length") or -1)
         if size > LARGE:
             _ask(name, size)

@@ -188,7 +188,7 @@ def test_nothing_is_fetched_for_a_checkpoint(served, tmp_path):
     config = Config("FM_CEL", "small", config_dict={"data_path": str(tmp_path / "data")})
     pack(served)
     with pytest.raises(SettingError, match="nor is it fetched here"):
-        prepare_data(config, may_fetch=False)
+        prepare_data(config, fetched=False)
     assert there(tmp_path / "data") == []
 
 
