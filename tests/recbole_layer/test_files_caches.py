@@ -69,7 +69,7 @@ def test_results_do_not_depend_on_the_files(model, warm, monkeypatch):
     def refuse(config):
         raise AssertionError("the data set is read anew")
 
-    monkeypatch.setattr("recbole_cel.quick_start.create_dataset", refuse)
+    monkeypatch.setattr("recbole_cel.inputs.prepare.create_dataset", refuse)
     assert of(model, warm, **NAMED) == plain
     assert of(model, warm, **BOTH, **NAMED) == plain
 

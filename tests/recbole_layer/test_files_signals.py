@@ -65,7 +65,7 @@ def swallowed(number):
 # Where the signal comes, and the epochs that are finished and saved by then.
 MOMENTS = {
     "before the options": ((quick_start, "run"), 0, 0),
-    "reading the data": ((quick_start, "_data_set"), 0, 0),
+    "reading the data": ((quick_start, "prepare_data"), 0, 0),
     "making the model": ((quick_start, "get_flops"), 0, 0),
     "the first epoch": ((recbole.trainer.Trainer, "_train_epoch"), 0, 0),
     "a later epoch": ((recbole.trainer.Trainer, "_train_epoch"), 2, 2),
