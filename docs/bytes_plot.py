@@ -18,8 +18,8 @@ LINES = {
     "FM_ModuloHash": ("FM, rows shared by id modulo a number, tuned", "#009e73", "^"),
     "LR_Full": ("biases alone (LR), tuned", "#555555", "D"),
 }
-# LR makes rows of ten numbers beside its first-order weights, as all of RecBole's context-aware models do, and never
-# looks them up.
+# LR makes rows of ten numbers beside its first-order weights, as all of RecBole's context-aware models do, and
+# never looks them up.
 UNUSED = {"LR_Full": 10 / 11}
 
 
