@@ -74,9 +74,7 @@ def check_refused(last, options, folder, files, tmp_path, monkeypatch):
     resumed = {**options, **own, "epochs": 2, "cel_resume": str(last)}
     before = last.read_bytes()
     for use in (
-        lambda: run_recbole_cel(
-            "FM_CEL", "tiny", config_dict={**options, **own, "epochs": 2, "cel_resume": str(last)}
-        ),
+        lambda: run_recbole_cel("FM_CEL", "tiny", config_dict=resumed),
         lambda: load_data_and_model(str(last), own),
     ):
         with pytest.raises(CheckpointError, match="it was trained on other data") as error:
