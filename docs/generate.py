@@ -21,7 +21,7 @@ RESULTS = FOLDER.parent / "benchmarks" / "results"
 # What is said elsewhere, or of what was found.
 NO_OPTIONS = {
     *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python"),
-    *("valid", "test", "ratio", "clusters", "seconds", "epochs", "cold"),
+    *("valid", "test", "ratio", "clusters", "seconds", "epochs", "cold", "serving", "training"),
 }
 
 
