@@ -9,6 +9,7 @@ from typing import Any
 
 import recbole.model.context_aware_recommender as context_models
 import recbole.utils
+import torch
 from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 
 from ..options import SettingError
@@ -93,6 +94,7 @@ def task_of(model_name: str, task: str | None) -> str:
 
 
 def _recbole_model(name: str, suffix: str) -> type[AbstractRecommender]:
+    slow = torch.is_anomaly_enabled()
     try:
         found: type[AbstractRecommender] = recbole.utils.get_model(name)
         return found
@@ -104,6 +106,9 @@ def _recbole_model(name: str, suffix: str) -> type[AbstractRecommender]:
         raise SettingError(
             "model", f"{name}{suffix} is unknown: RecBole has no {name}; did you mean {proper}{suffix}?"
         ) from error
+    finally:
+        # Importing SINE makes PyTorch look for numbers that are none in all backward passes from then on.
+        torch.autograd.set_detect_anomaly(slow)
 
 
 def _nearest_model(name: str) -> str:

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a run with one line, and leave what can be resumed from."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -36,6 +37,8 @@ def at_call(owner, name, count, number, *, halfway=None):
     def install():
         original, calls = getattr(owner, name), iter(range(10**6))
 
+        # With what PyTorch has noted on an optimiser's step: else it would call what follows each step twice.
+        @functools.wraps(original)
         def wrapper(*args, **kwargs):
             if next(calls) == count:
                 if halfway:

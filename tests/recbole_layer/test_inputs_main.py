@@ -33,7 +33,6 @@ def fails(monkeypatch, error):
         (ModuleNotFoundError("No module named 'lightgbm'", name="lightgbm"), 2, "No module named 'lightgbm'"),
         (MemoryError(), 1, "there is not enough memory"),
         (torch.OutOfMemoryError("CUDA"), 1, "there is not enough memory"),
-        (KeyboardInterrupt(), 130, "interrupted"),
         (SettingError("x", "a\nb"), 2, "x a b"),
     ],
 )

@@ -1,4 +1,5 @@
 import pkgutil
+import sys
 
 import pytest
 import recbole.model.context_aware_recommender as context_models
@@ -258,3 +259,10 @@ def test_negative_sampling_redraws_for_each_event(options):
     assert objective.refresh() and not torch.equal(first, objective.entities("item_id"))
     trainer.fit(train_data, valid_data, saved=False)
     assert trainer.sizes()[0].clusters == 4
+
+
+def test_no_model_slows_all_others_down():
+    """Importing RecBole's SINE switches anomaly detection on for the whole process."""
+    sys.modules.pop("recbole.model.sequential_recommender.sine", None)
+    assert get_model("SINE").__name__ == "SINE"
+    assert not torch.is_anomaly_enabled()
