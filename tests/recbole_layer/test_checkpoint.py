@@ -276,6 +276,7 @@ def test_resuming_a_finished_run_gives_its_result(trained, options):
     ]
     + [pytest.param("FM_CEL", "adam", 2, 1, marks=pytest.mark.slow), ("DeepFM_CEL", "adam", 3, 2)],
 )
+@pytest.mark.quick(3)
 def test_resumed_run_is_bit_equal(model, learner, levels, folds, options, tmp_path):
     """Two epochs, then four more in another process's place, equal six epochs at once."""
     options.update(learner=learner, cel_levels=levels, cel_reassign_gain=0.0)

@@ -175,6 +175,7 @@ NORMALISED = ["NFM", "NFM_CEL", "DSSM", "DSSM_CEL", "DCN", "DCNV2", "DCNV2_CEL"]
 
 
 @pytest.mark.parametrize("model", [*NORMALISED, "FM_CEL", "FM", "DeepFM_CEL"])
+@pytest.mark.quick(4)
 def test_a_last_batch_of_one_row_trains(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [(user, item, mixed(n)) for n, (user, item, *_) in enumerate(ROWS[:81])]

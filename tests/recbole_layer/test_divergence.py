@@ -33,6 +33,7 @@ def featured(options, tmp_path):
     [[1999.0, 2001.0], [1e3, -1e3], [1e6, 0.0], [1e9, 1.0], [5.0]],
     ids=["years", "thousands", "millions", "billions", "constant"],
 )
+@pytest.mark.quick(5)
 def test_raw_float_features_do_not_break_events(featured, model, values):
     options, data = featured
     add_feature(data, values)

@@ -60,6 +60,7 @@ def of(model, options, **changes):
         "LightGCN",
     ],
 )
+@pytest.mark.quick(2)
 def test_results_do_not_depend_on_the_files(model, warm, monkeypatch):
     plain = of(model, warm)
     assert of(model, warm, **BOTH, **NAMED) == plain
@@ -75,6 +76,7 @@ def test_results_do_not_depend_on_the_files(model, warm, monkeypatch):
 
 
 @pytest.mark.parametrize("which", [{}, {"save_dataset": True}, {"save_dataloaders": True}, BOTH])
+@pytest.mark.quick(1)
 def test_nothing_that_merely_lies_there_is_read(which, warm, tmp_path):
     plain = of("FM_CEL", warm)
     lying = [tmp_path / "saved" / name for name in ("tiny-Dataset.pth", "tiny-for-FM_CEL-dataloader.pth")]
@@ -137,6 +139,7 @@ def test_broken_files_are_one_line(damage, which, warm):
         {"val_interval": {"rating": "[2,inf)"}}, {"rm_dup_inter": "first"}, {"encoding": "latin-1"}, "rows",
     ],
 )  # fmt: skip
+@pytest.mark.quick(2)
 def test_files_of_other_data_are_made_anew(changes, warm, tmp_path, caplog):
     of("FM_CEL", warm, **BOTH, **NAMED)
     if changes == "rows":
@@ -155,6 +158,7 @@ def test_files_of_other_data_are_made_anew(changes, warm, tmp_path, caplog):
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.quick(2)
 def test_written_whole_or_not_at_all(call, count, warm, tmp_path):
     def install():
         original, calls = getattr(files.os, call), iter(range(10**6))

@@ -134,6 +134,7 @@ def failing(name, count, code=errno.ENOSPC):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize(("name", "count"), [("fsync", 7), ("fsync", 10), ("replace", 2), ("replace", 4)])
+@pytest.mark.quick(2)
 def test_a_disk_that_fills_up_in_training(name, count, code, options, tmp_path):
     options.update(epochs=5, stopping_step=9)
     outcome = child.run(options, tmp_path, failing(name, count, code))

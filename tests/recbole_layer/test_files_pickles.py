@@ -68,6 +68,7 @@ def test_classes_by_their_makers(name, task, protocol):
 
 
 @pytest.mark.parametrize(("name", "task"), CLASSES[::4])
+@pytest.mark.quick(1)
 def test_classes_in_a_fresh_process(name, task):
     in_a_fresh_process(FRESH, (name, task, pickle.dumps(get_model(name, task))))
 
@@ -111,6 +112,7 @@ def made(options, name, task):
 
 
 @pytest.mark.parametrize(("name", "task"), MODELS)
+@pytest.mark.quick(2)
 def test_trained_models(name, task, options):
     config, model, batch = made({**options, "epochs": 1}, name, task)
     expected = model.predict(batch)

@@ -89,6 +89,7 @@ def run_options(options):
 
 @pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.quick(8)
 def test_stopped_runs_say_how_to_resume(moment, number, run_options, tmp_path):
     (owner, name), count, epochs = MOMENTS[moment]
     stopped(at_call(owner, name, count, number), number, epochs, run_options, tmp_path)

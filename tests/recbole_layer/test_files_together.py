@@ -41,6 +41,7 @@ def states(folder):
 
 
 @pytest.mark.parametrize("number", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.quick(1)
 def test_runs_of_one_model_at_once(number, options, tmp_path):
     rates = [0.001 * (run + 1) for run in range(number)]
     alone = {}
@@ -165,6 +166,7 @@ def test_two_runs_in_one_process(options, tmp_path):
     + [("DeepFM_CEL", {"task": "rating", "threshold": None})]
     + [(model, {"threshold": None}) for model in ("MF_CEL", "NeuNMF_CEL")],
 )
+@pytest.mark.quick(2)
 def test_models_are_handed_out_for_evaluation(model, changes, options, tmp_path):
     run_recbole_cel(model, "tiny", config_dict={**options, **changes, "epochs": 1, "dropout_prob": 0.5})
     (best,) = (file for file in tmp_path.glob("saved/*") if "-last" not in file.name)

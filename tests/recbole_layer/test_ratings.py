@@ -230,6 +230,7 @@ def test_sgd_with_gradient_averaging_learns(ratings):
 
 @pytest.mark.parametrize("base", ["FM", "DeepFM", "WideDeep"])
 @pytest.mark.parametrize("suffix", ["", "_CEL"])
+@pytest.mark.quick(3)
 def test_context_models_on_ratings(base, suffix, ratings, tmp_path):
     result = run_recbole_cel(base + suffix, "tiny", config_dict={**ratings, "epochs": 8, "learning_rate": 0.01})
     assert list(result["test_result"]) == ["rmse", "mae", "mse"]
@@ -247,6 +248,7 @@ def test_context_models_on_ratings(base, suffix, ratings, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["NMF_CEL", "MF", "NeuNMF_CEL", "FM_CEL"])
+@pytest.mark.quick(2)
 def test_resumed_run_is_bit_equal(model, ratings, tmp_path):
     ratings.update(cel_split_interval=0.7, cel_reassign_interval=0.6, cel_reassign_gain=0.0)
     if model != "MF":
