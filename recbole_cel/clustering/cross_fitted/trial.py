@@ -17,7 +17,7 @@ from ...evidence.grouping import Chunk
 from ...evidence.objective import Objective
 
 # Interactions that are run through the model.
-MAX_INTERACTIONS = 1 << 13
+MAX_INTERACTIONS = 1 << 11
 
 
 @torch.no_grad()
