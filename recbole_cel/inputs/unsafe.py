@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..options import SettingError
-from .plain import check_bounded, must_be, shown
+from ..options import SettingError, shown
+from .plain import check_bounded, must_be
 
 # KD_DAGFM evaluates the name of its teacher as Python; these are the networks that it has.
 TEACHERS = ("CrossNet", "CIN")

@@ -90,6 +90,20 @@ def test_a_data_set_that_is_not_there_is_one_clear_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 5000, ["[" * 3000], {"a" * 9000: 1}, 10**9000, "a\nb" * 999, [[0] * 900]],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize(
+    "key", [*(PREFIX + name for name in ("levels", "folds", "split_gain")), "embedding_budget", "task"]
+)
+def test_long_values_are_shown_in_part(key, value):
+    with pytest.raises(SettingError) as error:
+        config("FM_CEL", **{key: value})
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)
+
+
 def test_every_option_has_a_case_above():
     (mark,) = test_bad_options_are_one_clear_line.pytestmark
     cases = {case[0] for case in mark.args[1]}
