@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from . import tiny_runs
+from .data_files import FILES, data_trial, digest, files_of, joined, rows_of
 from .grammar import mutated
-from .trial import Trial, unless_finite
+from .trial import Trial
 
 SECONDS = 20.0
 ENDS = ("inter", "inter", "inter", "user", "item")
-FILES = "inter", "user", "item"
 CELLS = [
     *("", " ", "nan", "inf", "-inf", "1e400", "-1", "0", "1e9", "abc", "1,5", "1 2", "NULL", "[PAD]"),
     *("\u00e9", "\u202e", "\x00"),
@@ -54,85 +53,31 @@ SIGNS = [
 
 def prepare(folder: Path) -> None:
     tiny_runs.data(folder / "data")
-    (folder / "digest").write_text(_digest(tiny_runs.until_training("FM_CEL", tiny_runs.options(folder / "data"))))
+    (folder / "digest").write_text(digest(tiny_runs.until_training("FM_CEL", tiny_runs.options(folder / "data"))))
 
 
 def trial(random: Random, folder: Path) -> Trial:
     ways: list[tuple[int, Callable[..., Trial]]] = [
         (6, _bytes), (6, _cells), (3, _headers), (5, _refused), (2, _same), (2, _shapes), (2, _graph),
+        (2, _labels), (1, _ratings),
     ]  # fmt: skip
     way = random.choices([way for _, way in ways], [weight for weight, _ in ways])[0]
     return way(random, folder)
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {end: (folder / "data" / "tiny" / f"tiny.{end}").read_bytes() for end in FILES}
-
-
-def _trial(
-    random: Random, folder: Path, what: str, files: dict[str, bytes | None], refused: bool | None = None,
-    same: bool = False, model: str | None = None, **given: Any,
-) -> Trial:  # fmt: skip
-    name = model or random.choice(["FM_CEL", "FM_CEL", "DeepFM_CEL", "MF_CEL", "FM"])
-    runs = random.random() < 0.25
-
-    def call() -> Any:
-        place = Path("data/tiny")
-        place.mkdir(parents=True)
-        for end, content in {**_files(folder), **files}.items():
-            if content is not None:
-                (place / f"tiny.{end}").write_bytes(content)
-        options = {**tiny_runs.options(Path("data").resolve(), name), **given}
-        if runs:
-            return tiny_runs.run(name, options)
-        return tiny_runs.until_training(name, options)
-
-    def wrong(result: Any) -> str | None:
-        if isinstance(result, dict):
-            return unless_finite(result)
-        if same and name == "FM_CEL" and _digest(result) != (folder / "digest").read_text():
-            return "the data differ"
-        return _holes(result)
-
-    return Trial(f"{name}: {what}", call, False if same else refused, wrong)
-
-
-def _digest(reached: Any) -> str:
-    found = reached[0]._fingerprint
-    return f"{found['digest']} {found['evaluated']}"
-
-
-def _holes(reached: Any) -> str | None:
-    """Numbers that are none, in what would be trained on."""
-    data = getattr(reached[1], "_dataset", None)
-    for features in (data.inter_feat, data.user_feat, data.item_feat) if data is not None else ():
-        for name, column in features.interaction.items() if features is not None else ():
-            if column.is_floating_point() and not bool(column.isfinite().all()):
-                return f"{name} has numbers that are not finite"
-    return None
-
-
 def _bytes(random: Random, folder: Path) -> Trial:
     end = random.choice(ENDS)
-    content = _files(folder)[end]
+    content = files_of(folder)[end]
     # The header and the first rows are met more often than at random.
     head = random.choice([len(content), 60, 200])
-    return _trial(
+    return data_trial(
         random, folder, f"bytes of .{end}", {end: mutated(random, content[:head], SIGNS) + content[head:]}
     )
 
 
-def _rows(content: bytes) -> list[list[str]]:
-    return [line.split("\t") for line in content.decode().splitlines()]
-
-
-def _joined(rows: list[list[str]], separator: str = "\t", line: str = "\n") -> bytes:
-    return (line.join(separator.join(row) for row in rows) + line).encode()
-
-
 def _cells(random: Random, folder: Path) -> Trial:
     end = random.choice(ENDS)
-    rows = _rows(_files(folder)[end])
+    rows = rows_of(files_of(folder)[end])
     column = random.randrange(len(rows[0]))
     text = random.choice(CELLS)
     share = random.choice([0.0, 0.0, 0.01, 0.2, 1.0])
@@ -140,17 +85,17 @@ def _cells(random: Random, folder: Path) -> Trial:
     for number, row in enumerate(rows[1:], 1):
         if number == at or random.random() < share:
             row[column] = text
-    return _trial(
+    return data_trial(
         random,
         folder,
         f"{rows[0][column]} of .{end} is {text[:20]!r} in row {at}, and {share}",
-        {end: _joined(rows)},
+        {end: joined(rows)},
     )
 
 
 def _headers(random: Random, folder: Path) -> Trial:
     end = random.choice(ENDS)
-    rows = _rows(_files(folder)[end])
+    rows = rows_of(files_of(folder)[end])
     column = random.randrange(len(rows[0]))
     name, _, kind = rows[0][column].partition(":")
     rows[0][column] = random.choice([
@@ -160,99 +105,133 @@ def _headers(random: Random, folder: Path) -> Trial:
         f'"{name}:{kind}"',
         rows[0][0], f"{name}2:{kind}", "label:float", "a" * 2000 + ":token",
     ])  # fmt: skip
-    return _trial(random, folder, f"header of .{end}: {rows[0]}", {end: _joined(rows)})
+    return data_trial(random, folder, f"header of .{end}: {rows[0]}", {end: joined(rows)})
 
 
 def _refused(random: Random, folder: Path) -> Trial:
     """What must be refused, whatever the model."""
-    files = _files(folder)
-    rows = _rows(files["inter"])
+    files = files_of(folder)
+    rows = rows_of(files["inter"])
     at, column = random.randrange(1, len(rows)), random.randrange(3)
-    kind = random.randrange(13)
+    kind = random.randrange(14)
     if kind == 0:
         rows[at][2] = random.choice(["good", "1;5", "five", "1.2.3", "--", "u3"])
-        return _trial(random, folder, f"rating is {rows[at][2]!r} in row {at}", {"inter": _joined(rows)}, True)
+        return data_trial(random, folder, f"rating is {rows[at][2]!r} in row {at}", {"inter": joined(rows)}, True)
     if kind == 1:
         rows[0][column] = rows[0][column].partition(":")[0]
-        return _trial(random, folder, f"header {rows[0]}", {"inter": _joined(rows)}, True)
+        return data_trial(random, folder, f"header {rows[0]}", {"inter": joined(rows)}, True)
     if kind == 2:
         rows[0][column] = rows[0][column].partition(":")[0] + random.choice(
             [":text", ":int", ":tok", ":floats", ":"]
         )
-        return _trial(random, folder, f"header {rows[0]}", {"inter": _joined(rows)}, True)
+        return data_trial(random, folder, f"header {rows[0]}", {"inter": joined(rows)}, True)
     if kind == 3:
         rows = [row[:column] + row[column + 1 :] for row in rows]
-        return _trial(random, folder, f"no column {column}", {"inter": _joined(rows)}, True)
+        return data_trial(random, folder, f"no column {column}", {"inter": joined(rows)}, True)
     if kind == 4:
-        return _trial(random, folder, "an empty file", {"inter": b""}, True)
+        return data_trial(random, folder, "an empty file", {"inter": b""}, True)
     if kind == 5:
-        return _trial(random, folder, "a header alone", {"inter": _joined(rows[:1])}, True)
+        return data_trial(random, folder, "a header alone", {"inter": joined(rows[:1])}, True)
     if kind == 6:
         content = files["inter"]
         cut = random.randrange(40, len(content))
-        return _trial(random, folder, f"NUL at {cut}", {"inter": content[:cut] + b"\0" * 3 + content[cut:]}, True)
+        return data_trial(
+            random, folder, f"NUL at {cut}", {"inter": content[:cut] + b"\0" * 3 + content[cut:]}, True
+        )
     if kind == 7:
         sign = random.choice([b"\xff", b"\xe9", b"\xc3", b"\x80"])
         content = files["inter"]
         cut = content.index(b"u", random.randrange(40, len(content) - 30)) + 1
-        return _trial(random, folder, f"{sign!r} at {cut}", {"inter": content[:cut] + sign + content[cut:]}, True)
+        return data_trial(
+            random, folder, f"{sign!r} at {cut}", {"inter": content[:cut] + sign + content[cut:]}, True
+        )
     if kind == 8:
         rows[at] += ["7"] * random.choice([1, 2])
-        return _trial(random, folder, f"{len(rows[at])} fields in row {at}", {"inter": _joined(rows)}, True)
+        return data_trial(random, folder, f"{len(rows[at])} fields in row {at}", {"inter": joined(rows)}, True)
     if kind == 9:
         rows[0][column] = rows[0][(column + 1) % 3]
-        return _trial(random, folder, f"header {rows[0]}", {"inter": _joined(rows)}, True)
+        return data_trial(random, folder, f"header {rows[0]}", {"inter": joined(rows)}, True)
     if kind == 10:
-        return _trial(
-            random, folder, "another separator", {"inter": _joined(rows, random.choice([",", ";", " "]))}, True
+        return data_trial(
+            random, folder, "another separator", {"inter": joined(rows, random.choice([",", ";", " "]))}, True
         )
     if kind == 11:
         for row in rows[1:]:
             row[2] = random.choice(["1", "2"])
-        return _trial(random, folder, "all labels are equal", {"inter": _joined(rows)}, True, model="FM_CEL")
-    return _trial(random, folder, "UTF-16", {"inter": files["inter"].decode().encode("utf-16")}, True)
+        return data_trial(random, folder, "all labels are equal", {"inter": joined(rows)}, True, model="FM_CEL")
+    if kind == 12:
+        end = random.choice(FILES)
+        return data_trial(random, folder, f"BOM in .{end}", {end: b"\xef\xbb\xbf" + files[end]}, True)
+    return data_trial(random, folder, "UTF-16", {"inter": files["inter"].decode().encode("utf-16")}, True)
 
 
 def _same(random: Random, folder: Path) -> Trial:
     """What changes nothing that counts."""
-    files = _files(folder)
+    files = files_of(folder)
     end = random.choice(FILES)
     content = files[end]
-    rows = _rows(content)
+    rows = rows_of(content)
     order = random.sample(range(len(rows[0])), len(rows[0]))
-    way = random.randrange(5)
-    new = [
-        content.rstrip(b"\n"), content.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + content,
-        _joined([[row[column] for column in order] for row in rows]),
-        _joined([[*row, "1"] if n else [*row, "other:float"]
-                                                                             for n, row in enumerate(rows)]),
-    ][way]  # fmt: skip
-    what = ["no newline at the end", "CR LF", "BOM", "columns in another order", "another column"][way]
-    return _trial(random, folder, f".{end}: {what}", {end: new}, same=True)
+    more = [[*row, "1"] if number else [*row, "other:float"] for number, row in enumerate(rows)]
+    what, new = random.choice([
+        ("no newline at the end", content.rstrip(b"\n")),
+        ("CR LF", content.replace(b"\n", b"\r\n")),
+        ("columns in another order", joined([[row[column] for column in order] for row in rows])),
+        ("another column", joined(more)),
+    ])  # fmt: skip
+    return data_trial(random, folder, f".{end}: {what}", {end: new}, same=True)
+
+
+def _labels(random: Random, folder: Path) -> Trial:
+    """Labels that are none, or none that can be learnt."""
+    rows = rows_of(files_of(folder)["inter"])
+    model = random.choice(["FM_CEL", "DeepFM_CEL", "FM"])
+    values = random.choice([
+        ["-1", "1"], ["1", "2", "3", "4", "5"], ["0.3", "0.6"], ["0", "2"], ["1"], ["0"], ["0", "1", "nan"],
+        ["0", "1", ""], ["0", "1", "inf"], ["yes", "no"], ["0", "1", "1e300"],
+    ])  # fmt: skip
+    kind = "token" if values[0] == "yes" or random.random() < 0.2 else "float"
+    rows = [
+        ["user_id:token", "item_id:token", f"label:{kind}"],
+        *([*row[:2], random.choice(values)] for row in rows[1:]),
+    ]
+    columns = {"inter": ["user_id", "item_id", "label"]}
+    return data_trial(random, folder, f"labels {values}:{kind}", {"inter": joined(rows)}, True, model=model,
+                  load_col=columns, numerical_features=[], threshold=None)  # fmt: skip
+
+
+def _ratings(random: Random, folder: Path) -> Trial:
+    """Ratings of a sign, or with holes, that their models cannot take."""
+    rows = rows_of(files_of(folder)["inter"])
+    bad = [("NMF_CEL", "-3"), ("NeuNMF_CEL", "-0.5"), ("MF_CEL", "inf"), ("MF_CEL", "x"), ("NMF_CEL", "-inf")]
+    model, new = random.choice(bad)
+    for row in random.sample(rows[1:], random.choice([1, 9, 400])):
+        row[2] = new
+    return data_trial(random, folder, f"ratings of {new}", {"inter": joined(rows)}, True, model=model)
 
 
 def _shapes(random: Random, folder: Path) -> Trial:
-    rows = _rows(_files(folder)["inter"])
+    rows = rows_of(files_of(folder)["inter"])
     way = random.randrange(6)
     if way == 0:
         some = [rows[0], *random.sample(rows[1:], random.choice([1, 2, 3, 8, 20]))]
-        return _trial(random, folder, f"{len(some) - 1} interactions", {"inter": _joined(some)})
+        return data_trial(random, folder, f"{len(some) - 1} interactions", {"inter": joined(some)})
     if way == 1:
         one = random.randrange(2)
         some = [rows[0], *([*row[:one], "x1", *row[one + 1 :]] for row in rows[1:])]
-        return _trial(random, folder, "one user or item", {"inter": _joined(some)})
+        return data_trial(random, folder, "one user or item", {"inter": joined(some)})
     if way == 2:
         end = random.choice(["user", "item"])
-        return _trial(random, folder, f"no .{end}", {end: None})
+        return data_trial(random, folder, f"no .{end}", {end: None})
     if way == 3:
         end = random.choice(["user", "item"])
-        few = _rows(_files(folder)[end])[: random.choice([1, 2, 5])]
-        return _trial(random, folder, f"few rows in .{end}", {end: _joined(few)})
+        few = rows_of(files_of(folder)[end])[: random.choice([1, 2, 5])]
+        return data_trial(random, folder, f"few rows in .{end}", {end: joined(few)})
     if way == 4:
-        return _trial(random, folder, "no .inter", {"inter": None}, True)
+        return data_trial(random, folder, "no .inter", {"inter": None}, True)
     end = random.choice(["user", "item"])
-    doubled = _rows(_files(folder)[end])
-    return _trial(random, folder, f".{end} with ids twice", {end: _joined([*doubled, *doubled[1:9]])})
+    doubled = rows_of(files_of(folder)[end])
+    return data_trial(random, folder, f".{end} with ids twice", {end: joined([*doubled, *doubled[1:9]])})
 
 
 def _graph(random: Random, folder: Path) -> Trial:
@@ -260,7 +239,7 @@ def _graph(random: Random, folder: Path) -> Trial:
     triples = [["head_id:token", "relation_id:token", "tail_id:token"]]
     triples += [[f"e{n}", f"r{n % 3}", f"e{(n * 7) % 40}"] for n in range(40)]
     links = [["item_id:token", "entity_id:token"], *([f"i{n}", f"e{n}"] for n in range(40))]
-    files = {"kg": _joined(triples), "link": _joined(links)}
+    files = {"kg": joined(triples), "link": joined(links)}
     end = random.choice(["kg", "link"])
     content = files[end]
     head = random.choice([len(content), 50])
@@ -272,7 +251,7 @@ def _graph(random: Random, folder: Path) -> Trial:
         "kg": ["head_id", "relation_id", "tail_id"],
         "link": ["item_id", "entity_id"],
     }
-    return _trial(
+    return data_trial(
         random, folder, f".{end} is {files[end][:80]!r}", {**files, "user": None, "item": None}, model="CKE",
         load_col=columns, threshold=None, numerical_features=[], metrics=["NDCG"], valid_metric="NDCG@10",
         topk=[10],
