@@ -10,8 +10,9 @@ from dataclasses import field, fields
 from typing import Any, TypeVar
 
 Options = TypeVar("Options")
-# Of one value in a message.
+# Of one value in a message, and of a message: what is longer is left out in its middle.
 MAX_SHOWN = 80
+MAX_LINE = 900
 
 
 class SettingError(ValueError):
@@ -23,7 +24,9 @@ class SettingError(ValueError):
     """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} {reason}")
+        line = f"{name} {reason}"
+        half = MAX_LINE // 2 - 5
+        super().__init__(line if len(line) <= MAX_LINE else f"{line[:half]} [...] {line[-half:]}")
         self.name = name
         self.reason = reason
 

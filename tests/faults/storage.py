@@ -179,8 +179,8 @@ def _unreadable(random: Random, folder: Path) -> Trial:
             os.mkfifo(file)
         drop_rights()
 
-    # Of users and items there need be no file.
-    refused = None if (way, end) in (("link", "user"), ("link", "item")) else True
+    # Of users and items there need be no file, and what is none is passed over.
+    refused = None if way in ("folder", "link", "pipe") and end != "inter" else True
     return _trial(
         folder,
         random.choice(MODELS),
