@@ -16,6 +16,7 @@ KINDS = {
     "together": 0.003,
 }
 SEEDS = (0, 1, 2)
+OUTCOMES = ("right", "one line", "traceback", "hang", "crash", "code", "silent")
 
 
 def module_of(kind: str) -> ModuleType:

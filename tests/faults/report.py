@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from tabulate import tabulate
 
-OUTCOMES = ("right", "one line", "traceback", "hang", "crash", "code", "silent")
+from . import OUTCOMES
+
 VERSIONED = ("recbole-cel", "recbole", "torch", "numpy", "pandas")
 
 

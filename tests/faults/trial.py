@@ -13,9 +13,9 @@ from typing import Any
 
 from recbole_cel import __main__ as program
 
-RIGHT, LINE, TRACEBACK, HANG, CRASH, CODE, SILENT = OUTCOMES = (
-    "right", "one line", "traceback", "hang", "crash", "code", "silent",
-)  # fmt: skip
+from . import OUTCOMES
+
+RIGHT, LINE, TRACEBACK, HANG, CRASH, CODE, SILENT = OUTCOMES
 GOOD = (RIGHT, LINE)
 # What planted code makes, in the folder of the trial.
 MARKER = "ran"
