@@ -219,11 +219,15 @@ def _tensor(random: Random, folder: Path) -> Trial:
         other = ["x", old.repeat(3), old - 1e9, old * math.nan, None]
     if part == "random" and path[-1] == 1:
         other += [torch.full_like(old, -1)]
-    new = random.choice(other)
+    new = random.choice([one for one in other if not _is_same(one, old)])
     state = _put(state, path, new)
     return _forged(
         random, folder, model, f"{path} is {str(new)[:80]!r}", state, True, resumes=part != "state_dict" or None
     )
+
+
+def _is_same(one: Any, other: torch.Tensor) -> bool:
+    return isinstance(one, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _at(part: Any, path: tuple[Any, ...]) -> Any:

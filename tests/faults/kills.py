@@ -1,4 +1,4 @@
-"""Runs that are killed, at random and in the middle of what is delicate; then resumed, they end bit-equal."""
+"""Runs that are killed or stopped, at random and in the midst of what is delicate; resumed, they end bit-equal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .processes import Moments, ending, fork
 from .trial import Trial
 
 SECONDS = 40.0
+# Sent at any time; a moment, instead, is of a process that kills itself.
+SIGNALS = {name: getattr(signal, name) for name in ("SIGKILL", "SIGINT", "SIGTERM")}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "label": ("FM_CEL", {"cel_split_gain": 0.0}),
     "personal": ("DeepFM_CEL", {"cel_personalisation": True, "cel_personalisation_start": 2, "cel_folds": 1}),
@@ -58,9 +60,11 @@ def trial(random: Random, folder: Path) -> Trial:
     name = random.choice(list(RUNS))
     alone = json.loads((folder / name / "alone.json").read_text())["result"]
     kills: list[tuple[str, float]] = []
-    for _ in range(random.choice([1, 1, 1, 2])):
-        moment = random.choice(["time", "time", *Moments.NAMES])
-        at = random.uniform(0, alone["seconds"]) if moment == "time" else random.randrange(alone["counts"][moment])
+    for _ in range(random.choice([1, 1, 2])):
+        moment = random.choice([*SIGNALS, "SIGKILL", *Moments.NAMES])
+        at = (
+            random.uniform(0, alone["seconds"]) if moment in SIGNALS else random.randrange(alone["counts"][moment])
+        )
         kills.append((moment, at))
     model, given = _options(folder, name)
 
@@ -78,16 +82,17 @@ def trial(random: Random, folder: Path) -> Trial:
 
 
 def _killed(run: Callable[[], Any], moment: str, at: float) -> bool:
-    """Whether the run was killed, before it ended."""
+    """Whether the run was killed by SIGKILL, before it ended."""
 
     def begin() -> Any:
-        if moment != "time":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if moment not in SIGNALS:
             Moments(moment, int(at))
         return run()
 
     pid = fork(begin, Path("killed.json"))
-    if moment == "time":
+    if moment in SIGNALS:
         time.sleep(at)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, SIGNALS[moment])
     status = os.waitpid(pid, 0)[1]
     return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
