@@ -233,6 +233,6 @@ def _is_numpy_state(state: object) -> bool:
         and keys.dtype == torch.int64
         and bool(((keys >= 0) & (keys < 2**32)).all())
         and _is_word(position, 624)
-        and has_gauss in (0, 1)
+        and _is_word(has_gauss, 1)
         and isinstance(cached, float)
     )

@@ -188,7 +188,7 @@ def _leaf(random: Random, folder: Path) -> Trial:
         -1, 10**30,
         {"encoded as": "numpy", "array": 3}, torch.zeros(3, requires_grad=True),
         torch.sparse_coo_tensor(size=(3, 3)),
-        torch.zeros(1).expand(10**9), copy.deepcopy(state["random"]), b"bytes", {1, 2}, 1j, float("nan"),
+        torch.zeros(1).expand(10**7), copy.deepcopy(state["random"]), b"bytes", {1, 2}, 1j, float("nan"),
     ]  # fmt: skip
     new = random.choice(odd)
     state = _put(state, path, new)

@@ -44,7 +44,7 @@ def trial(random: Random, folder: Path) -> Trial:
     few = random.random() < 0.15
     plain = (
         rate <= 0.1
-        and "weight_decay" not in given
+        and not {"weight_decay", "learner"} & set(given)
         and feature[2] == 0
         and power <= 3
         and rating == (1.0, 0.0)

@@ -141,6 +141,7 @@ OF_RESUMING = {
     "numpy position": set_in("random", "numpy", 2, 10**9),
     "numpy position below nought": set_in("random", "numpy", 2, -7),
     "numpy words": set_in("random", "numpy", 1, torch.zeros(3, dtype=torch.int64)),
+    "numpy flag that is a tensor": set_in("random", "numpy", 3, torch.zeros(0)),
     "numpy name": set_in("random", "numpy", 0, "PCG64"),
     "torch short": set_in("random", "torch", torch.zeros(8, dtype=torch.uint8)),
     "torch position": byte_of_torch_state(slice(16, 24), 255),
