@@ -18,6 +18,8 @@ from recbole_cel.strategies import strategies
 Run = dict[str, Any]
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"
+# Counts of what was broken; the other files hold runs.
+FAULTS = RESULTS / "faults.jsonl"
 # What is said elsewhere, or of what was found.
 NO_OPTIONS = {
     *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python"),
@@ -67,7 +69,8 @@ def results() -> str:
         "grid, all tries are data, and the one with the best validation metric is shown.",
         "",
     ]
-    runs = [json.loads(line) for file in sorted(RESULTS.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    files = sorted(file for file in RESULTS.glob("*.jsonl") if file != FAULTS)
+    runs = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     for protocol, of_protocol in grouped(runs, lambda run: run["protocol"]):
         metrics = list(of_protocol[0]["test"])
         lines += [
@@ -125,7 +128,51 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.4f}{spread}"
 
 
-PAGES = {"options.md": options, "runs.md": results}
+def faults() -> str:
+    """The page of what is promised of bad input, and of how often that was tried."""
+    promises = (FOLDER / "reliability.in").read_text()
+    if not FAULTS.is_file():
+        return promises
+    found = json.loads(FAULTS.read_text().splitlines()[-1])
+    counts: dict[str, dict[str, int]] = found["counts"]
+    outcomes = list(next(iter(counts.values())))
+    total = {outcome: sum(of_kind[outcome] for of_kind in counts.values()) for outcome in outcomes}
+    own = found["own_words"]
+    rows = [(KINDS_OF_FAULTS.get(kind, kind), of_kind, own[kind]) for kind, of_kind in counts.items()]
+    rows.append(("all", total, sum(own.values())))
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    lines = [
+        "",
+        "## Counts",
+        "",
+        f"`python -m pytest -m faults` on {found['date']}, commit {found['commit']}: {sum(total.values())} trials "
+        f"with seeds {', '.join(map(str, found['seeds']))}",
+        f"in {found['seconds']} s; {found['kills']} kills, after {found['resumed']} of which the run ended "
+        "bit-equal. Python",
+        f"{found['python']}, {versions}. \"RecBole's words\": of the lines, those that name an error of RecBole's",
+        "own, and where it is, because it is not translated yet.",
+        "",
+        f"| what is broken | trials | {' | '.join(outcomes)} | RecBole's words |",
+        "| --- " * (len(outcomes) + 3) + "|",
+        *(f"| {name} | {sum(of_kind.values())} | {_cells(of_kind)} | {words} |" for name, of_kind, words in rows),
+    ]
+    return promises + "\n".join(lines) + "\n"
+
+
+def _cells(of_kind: dict[str, int]) -> str:
+    return " | ".join(map(str, of_kind.values()))
+
+
+KINDS_OF_FAULTS = {
+    "options": "options (YAML, dict, command line)",
+    "data": "atomic files",
+    "checkpoints": "checkpoints",
+    "numbers": "scales of features, ratings, rates",
+    "kills": "runs that are killed, then resumed",
+    "storage": "full disks, locked folders",
+    "together": "runs at once in one folder",
+}
+PAGES = {"options.md": options, "reliability.md": faults, "runs.md": results}
 
 
 def main() -> int:

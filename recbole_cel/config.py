@@ -13,11 +13,11 @@ from typing import Any
 from recbole.config import Config as RecBoleConfig
 
 from .inputs import command_line, keys, unsafe, yaml_files
-from .inputs.plain import literal, must_be, shown
+from .inputs.plain import literal, must_be
 from .inputs.values import check_values
 from .metrics import register_metrics
 from .model import clustered_fields, full_name, get_model, own_options, split_name, task_of
-from .options import SettingError
+from .options import SettingError, shown
 from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy, check_budget, strategies
 from .strategies.budget import KEY as BUDGET

@@ -10,6 +10,9 @@ from dataclasses import field, fields
 from typing import Any, TypeVar
 
 Options = TypeVar("Options")
+# Of one value in a message, and of a message: what is longer is left out in its middle.
+MAX_SHOWN = 80
+MAX_LINE = 900
 
 
 class SettingError(ValueError):
@@ -21,9 +24,23 @@ class SettingError(ValueError):
     """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} {reason}")
+        line = f"{name} {reason}"
+        half = MAX_LINE // 2 - 5
+        super().__init__(line if len(line) <= MAX_LINE else f"{line[:half]} [...] {line[-half:]}")
         self.name = name
         self.reason = reason
+
+
+def shown(value: object) -> str:
+    """``repr`` of ``value`` in one line of bounded length; it must be of bounded size itself."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = "a number of very many digits"
+    except Exception:  # of an object of the user's own
+        text = f"a {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def option(default: Any, help: str, want: str, ok: Callable[[Any], bool]) -> Any:
@@ -58,7 +75,7 @@ def check_options(options: Any) -> None:
     for spec in fields(options):
         value = getattr(options, spec.name)
         if not spec.metadata["ok"](value):
-            raise SettingError(spec.name, f"must be {spec.metadata['want']}, got {value!r}")
+            raise SettingError(spec.name, f"must be {spec.metadata['want']}, got {shown(value)}")
 
 
 def read_options(kind: type[Options], prefix: str, config: Mapping[str, Any]) -> Options:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..options import SettingError
-from .plain import shown
+from ..options import SettingError, shown
 
 
 @dataclass(frozen=True)

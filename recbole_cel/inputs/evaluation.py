@@ -9,8 +9,8 @@ from typing import Any
 from recbole.evaluator import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
-from ..options import SettingError
-from .plain import must_be, shown
+from ..options import SettingError, shown
+from .plain import must_be
 from .structures import is_whole, modes_of
 
 # Of RecBole's ranking metrics, the one that counts no list of the first k.

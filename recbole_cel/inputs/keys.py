@@ -13,11 +13,10 @@ from typing import Any
 
 from recbole.utils import argument_list
 
-from ..options import SettingError
+from ..options import SettingError, shown
 from ..settings import PREFIX, CELSettings
 from ..strategies import strategies
 from ..strategies.budget import KEY as BUDGET
-from .plain import shown
 
 # Keys without a prefix of their own.
 OF_ALL_STRATEGIES = ("embedding_strategy", BUDGET)

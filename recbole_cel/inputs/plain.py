@@ -1,4 +1,4 @@
-"""Plain data of bounded size: what a configuration may hold, and how a value is shown in one line."""
+"""Plain data of bounded size: what a configuration may hold, and how what is wrong is said."""
 
 from __future__ import annotations
 
@@ -6,25 +6,11 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from ..options import SettingError
+from ..options import SettingError, shown
 
 # Far above any configuration that is meant, far below what takes a second to walk through.
 MAX_DEPTH = 20
 MAX_VALUES = 200_000
-# Of one value in a message.
-MAX_SHOWN = 80
-
-
-def shown(value: object) -> str:
-    """``repr`` of ``value`` in one line of bounded length; it must be of bounded size itself."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes
-        text = "a number of very many digits"
-    except Exception:  # of an object of the user's own
-        text = f"a {type(value).__name__}"
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def must_be(key: str, want: str, value: object) -> SettingError:

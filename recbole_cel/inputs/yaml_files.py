@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ..options import SettingError
-from .plain import MAX_DEPTH, shown
+from ..options import SettingError, shown
+from .plain import MAX_DEPTH
 
 # A config file of RecBole has some kilobytes; reading this much takes about a second.
 MAX_BYTES = 128 * 1024

@@ -12,7 +12,7 @@ import recbole.utils
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 
-from ..options import SettingError
+from ..options import SettingError, shown
 from ..strategies import EmbeddingStrategy, get_strategy, strategies
 from .builder import takes_strategies, with_strategy
 from .rating import RATING_MODELS
@@ -85,7 +85,7 @@ def task_of(model_name: str, task: str | None) -> str:
         SettingError: if there is no such task, or the model predicts ratings only.
     """
     if task is not None and task not in TASKS:
-        raise SettingError("task", f"must be one of {', '.join(TASKS)}, got {task!r}")
+        raise SettingError("task", f"must be one of {', '.join(TASKS)}, got {shown(task)}")
     if split_name(model_name)[0] not in RATING_MODELS:
         return task or "label"
     if task == "label":

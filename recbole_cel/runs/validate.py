@@ -89,6 +89,8 @@ def check_parts(file: str, state: Mapping[str, Any]) -> None:
     for name, kind in (("name", str), ("sizes", dict), ("interactions", int), ("digest", str)):
         if not isinstance(saved.get(name), kind):
             raise CheckpointError(f"{file}: it does not say of which data it is ({name})")
+    if not all(isinstance(key, str) and type(size) is int for key, size in saved["sizes"].items()):
+        raise CheckpointError(f"{file}: its sizes of the data are other than integers by name")
     if not all(isinstance(key, str) and torch.is_tensor(value) for key, value in state["state_dict"].items()):
         raise CheckpointError(f"{file}: its state_dict holds other than tensors by name")
 
@@ -231,6 +233,6 @@ def _is_numpy_state(state: object) -> bool:
         and keys.dtype == torch.int64
         and bool(((keys >= 0) & (keys < 2**32)).all())
         and _is_word(position, 624)
-        and has_gauss in (0, 1)
+        and _is_word(has_gauss, 1)
         and isinstance(cached, float)
     )

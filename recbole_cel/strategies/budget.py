@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..options import SettingError
+from ..options import SettingError, shown
 
 KEY = "embedding_budget"
 WANTED = "such as 20x, '64 rows', '100000 parameters' or '2 MB'"
@@ -113,8 +113,8 @@ def _parse(budget: object) -> tuple[float, str]:
         if not math.isfinite(amount):
             raise ValueError
     except (TypeError, ValueError):
-        raise SettingError(KEY, f"must be {WANTED}, got {budget!r}") from None
+        raise SettingError(KEY, f"must be {WANTED}, got {shown(budget)}") from None
     unit = {"row": "rows", "parameter": "parameters", "bytes": "b", "byte": "b"}.get(unit, unit)
     if unit not in {"x", "rows", "parameters", *BYTES} or amount < 1 or (unit == "rows" and amount != int(amount)):
-        raise SettingError(KEY, f"must be {WANTED}, of at least one, got {budget!r}")
+        raise SettingError(KEY, f"must be {WANTED}, of at least one, got {shown(budget)}")
     return amount, unit

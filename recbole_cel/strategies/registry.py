@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ..options import SettingError
+from ..options import SettingError, shown
 from ..settings import PREFIX
 from .base import EmbeddingStrategy
 
@@ -65,7 +65,7 @@ def get_strategy(name: object) -> type[EmbeddingStrategy[Any]]:
         return known[name]
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
     raise SettingError(
-        "embedding_strategy", f"must be one of {', '.join(known)}, got {name!r}; did you mean {near}?"
+        "embedding_strategy", f"must be one of {', '.join(known)}, got {shown(name)}; did you mean {near}?"
     )
 
 

@@ -8,6 +8,7 @@ import yaml
 from recbole.model.context_aware_recommender.fm import FM
 
 from recbole_cel.config import Config, properties_folder
+from recbole_cel.inputs import command_line
 from recbole_cel.inputs.plain import literal
 from recbole_cel.options import SettingError
 from recbole_cel.quick_start import run, run_recbole_cel
@@ -88,6 +89,34 @@ def test_a_data_set_that_is_not_there_is_one_clear_line(tmp_path):
     with pytest.raises(SettingError, match="^dataset is nosuch, but there is no .*nosuch.inter") as error:
         run("FM_CEL", "nosuch", config_dict={"data_path": str(tmp_path)})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 5000, ["[" * 3000], {"a" * 9000: 1}, 10**9000, "a\nb" * 999, [[0] * 900]],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize(
+    "key", [*(PREFIX + name for name in ("levels", "folds", "split_gain")), "embedding_budget", "task"]
+)
+def test_long_values_are_shown_in_part(key, value):
+    with pytest.raises(SettingError) as error:
+        config("FM_CEL", **{key: value})
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("letter", ["x", "9", "=", "-", " ", "[", "é", "a b"])
+@pytest.mark.parametrize(
+    "before", ["--", "--cel_levels=2 --", "--cel_levels=", "-", "", "--topk ", "--model=", "--cel_"]
+)
+def test_long_words_are_one_line_of_bounded_length(before, letter):
+    with pytest.raises(SettingError) as error:
+        *words, last = before.split(" ")
+        found = command_line.read([*words, last + letter * 9000, "x"])
+        Config(
+            **{key: found.flags[key] for key in ("model", "dataset")}, config_dict=found.keys, command_line=False
+        )
+    assert len(str(error.value)) <= 900 and "\n" not in str(error.value)
 
 
 def test_every_option_has_a_case_above():

@@ -13,8 +13,8 @@ import yaml
 import recbole_cel
 from recbole_cel.config import Config
 from recbole_cel.inputs import unsafe
-from recbole_cel.inputs.plain import MAX_VALUES, check_bounded, literal, shown
-from recbole_cel.options import SettingError
+from recbole_cel.inputs.plain import MAX_VALUES, check_bounded, literal
+from recbole_cel.options import SettingError, shown
 
 MARK = "recbole_cel_ran_code"
 CALL = f"__import__('os').environ.__setitem__('{MARK}', '1')"
