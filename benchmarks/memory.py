@@ -75,8 +75,9 @@ def main() -> None:
     for model in args.models:
         sizes = ["--users", str(args.users), "--items", str(args.items), "--dim", str(args.dim)]
         command = [sys.executable, __file__, "--single", "--models", model, *sizes]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found[model] = float(output.strip().splitlines()[-1])
+        # The first run on a fresh machine compiles modules as well.
+        outputs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(2)]
+        found[model] = min(float(output.strip().splitlines()[-1]) for output in outputs)
     if args.json:
         print(json.dumps(found))
         return
