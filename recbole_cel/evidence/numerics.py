@@ -52,20 +52,6 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     return values * scale.squeeze(-1), vectors
 
 
-def singular_values(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``U``, ``S`` and ``V.T`` of a matrix ``(P, Q)``; ``U`` and ``V`` have as many columns as ``S`` has numbers.
-
-    Raises:
-        NumericalError: if a number is not finite, or the algorithm does not converge.
-    """
-    scale = _power_of_two(matrix)
-    try:
-        left, values, right = torch.linalg.svd(matrix / scale, full_matrices=False)
-    except torch.linalg.LinAlgError:
-        raise NumericalError("singular values did not converge") from None
-    return left, values * scale.squeeze(), right
-
-
 def cholesky(precisions: Tensor) -> Tensor:
     """Cholesky factors ``(..., D, D)`` of symmetric matrices in the same shape.
 

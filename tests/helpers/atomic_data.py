@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from recbole.utils import init_seed
 
 from recbole_cel.config import Config
 from recbole_cel.inputs.prepare import prepare_data
+from recbole_cel.options import SettingError
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 ROWS = [(f"u{n % 12}", f"i{n * 7 % 17}", str(1 + (n * 5 + n // 7) % 5), str(1000 + n)) for n in range(120)]
@@ -73,3 +76,12 @@ def prepared(folder: Path, model: str = "FM_CEL", name: str = "small", **options
     config = Config(model, name, config_dict={**settings, **options})
     init_seed(config["seed"], config["reproducibility"])
     return prepare_data(config)
+
+
+def check_one_line(words: Iterable[str], folder: Path, model: str = "FM_CEL", **options: Any) -> None:
+    """Check that preparing the data ends with one line that has all ``words``."""
+    with pytest.raises(SettingError) as caught:
+        prepared(folder, model, **options)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)

@@ -1,10 +1,20 @@
 """Atomic files: what is wrong is said in one line, with its place; what RecBole reads well still works."""
 
 import pytest
-from atomic_data import HEADER, ITEMS, LOAD, ROWS, USERS, interactions, prepared, with_value, write_files
+from atomic_data import (
+    HEADER,
+    ITEMS,
+    LOAD,
+    ROWS,
+    USERS,
+    check_one_line,
+    interactions,
+    prepared,
+    with_value,
+    write_files,
+)
 
 from recbole_cel.inputs.columns import MISSING
-from recbole_cel.options import SettingError
 
 INTER = interactions()
 LINES = INTER.split("\n")
@@ -19,14 +29,6 @@ def no_arguments(monkeypatch):
 
 def line_replaced(number, text):
     return "\n".join([*LINES[: number - 1], text, *LINES[number:]])
-
-
-def check_one_line(words, folder, **options):
-    with pytest.raises(SettingError) as caught:
-        prepared(folder, **options)
-    assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
 
 
 TEXT = {

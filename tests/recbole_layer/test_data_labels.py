@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from atomic_data import ROWS, interactions, prepared, with_column, write_files
+from atomic_data import ROWS, check_one_line, interactions, prepared, with_column, write_files
 
 from recbole_cel.options import SettingError
 from recbole_cel.quick_start import run_recbole_cel
@@ -23,14 +23,6 @@ def evaluated(split, mode="labeled", group_by=None):
 
 def mixed(n):
     return str(n * 7 % 5 % 2)
-
-
-def check_one_line(words, folder, model="FM_CEL", **options):
-    with pytest.raises(SettingError) as caught:
-        prepared(folder, model, **options)
-    assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
 
 
 NO_LABELS = {

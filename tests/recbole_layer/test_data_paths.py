@@ -3,9 +3,7 @@
 import os
 
 import pytest
-from atomic_data import HEADER, ROWS, interactions, prepared, with_value, write_files
-
-from recbole_cel.options import SettingError
+from atomic_data import HEADER, ROWS, check_one_line, interactions, with_value, write_files
 
 LINES = interactions().split("\n")
 
@@ -13,14 +11,6 @@ LINES = interactions().split("\n")
 @pytest.fixture(autouse=True)
 def no_arguments(monkeypatch):
     monkeypatch.setattr("sys.argv", ["pytest"])
-
-
-def check_one_line(words, folder, **options):
-    with pytest.raises(SettingError) as caught:
-        prepared(folder, **options)
-    assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
 
 
 BENCHMARK = {"inter": None, "a_inter": interactions(ROWS[:80]), "b_inter": interactions(ROWS[80:100])}
