@@ -140,6 +140,28 @@ class TrainingObjective:
         return {name: column.to(self._device) for name, column in interaction.interaction.items()}
 
 
+def training_pairs(dataset: Any, field: str) -> tuple[Tensor, Tensor]:
+    """Id of ``field`` in every training interaction, and of the item; for the item field, of the user.
+
+    Returns:
+        Two int64 tensors of shape ``(n,)``, on the CPU.
+    """
+    other = dataset.uid_field if field == dataset.iid_field else dataset.iid_field
+    return _ids(dataset, field), _ids(dataset, other)
+
+
+def _ids(dataset: Any, field: str) -> Tensor:
+    interactions = dataset.inter_feat
+    if field in interactions:
+        ids: Tensor = interactions[field]
+        return ids.long()
+    for key, features in ((dataset.uid_field, dataset.user_feat), (dataset.iid_field, dataset.item_feat)):
+        if features is not None and field in features:
+            looked_up: Tensor = features[field][interactions[key]]
+            return looked_up.long()
+    raise KeyError(field)
+
+
 def fingerprint(dataset: Any, evaluated: Sequence[Any] = ()) -> dict[str, Any]:
     """What identifies the data that a model was trained on.
 

@@ -92,6 +92,11 @@ class ClusterOptimiser:
         self._schedule.steps = number
 
     @property
+    def settled(self) -> bool:
+        """Clusters are within their number at any time."""
+        return True
+
+    @property
     def personalised(self) -> bool:
         """Whether own rows are being trained, and the clusters stay as they are."""
         return self._schedule.personalised

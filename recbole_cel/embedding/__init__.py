@@ -7,6 +7,7 @@ from .folds import LeakError, cross_fitted, fold_of
 from .full import FullEmbedding
 from .hashed import ModuloHashEmbedding
 from .non_negative import project_non_negative
+from .row_table import RowTable
 
 __all__ = [
     "AdditiveEmbedding",
@@ -15,6 +16,7 @@ __all__ = [
     "FullEmbedding",
     "LeakError",
     "ModuloHashEmbedding",
+    "RowTable",
     "cross_fitted",
     "fold_of",
     "levels_of",

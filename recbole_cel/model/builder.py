@@ -50,10 +50,8 @@ class StrategyRecommender(AbstractRecommender):
         )
         strategy = get_strategy(self.strategy_name)
         options = own_options(strategy, config.final_config_dict)
-        self.embedding_strategies = {
-            name: strategy(budget, settings, options)
-            for name, budget in budgets(config["embedding_budget"], settings, sizes, widths).items()
-        }
+        shares = budgets(config["embedding_budget"], settings, sizes, widths)
+        self.embedding_strategies = strategy.for_fields(shares, settings, options)
         if stacked:
             replace_stacked_tables(self, dataset, self.embedding_strategies, settings)
         else:

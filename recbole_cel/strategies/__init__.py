@@ -1,13 +1,15 @@
 """What takes the place of an entity field's table; each strategy is a file, registered by its name."""
 
 from . import cel, full, modulo_hash
-from .base import EmbeddingStrategy
-from .budget import FieldBudget, check_budget, field_budgets
+from .base import About, EmbeddingStrategy
+from .budget import Cost, FieldBudget, check_budget, field_budgets
 from .registry import get_strategy, register_strategy, strategies
 from .storage import Storage
 from .training import Training, TrainingEvent, TrainingHook
 
 __all__ = [
+    "About",
+    "Cost",
     "EmbeddingStrategy",
     "FieldBudget",
     "Storage",

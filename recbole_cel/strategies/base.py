@@ -6,23 +6,40 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..embedding import FullEmbedding
 from ..settings import CELSettings
-from .budget import FieldBudget
+from .budget import Cost, FieldBudget
 from .storage import Storage, buffer_bytes, optimiser_bytes, parameter_bytes
 from .training import Training, TrainingHook
 
 Table = TypeVar("Table", bound=nn.Module)
+Strategy = TypeVar("Strategy", bound="EmbeddingStrategy[Any]")
 
 
 @dataclass(frozen=True)
 class NoOptions:
     """Of a strategy that has none of its own."""
+
+
+class About(NamedTuple):
+    """What a reader wants to know of a strategy, for the table of all of them.
+
+    Attributes:
+        row: what the row of an id is.
+        source: who proposed it, and where.
+        stored: what is stored.
+        while_training: what is needed besides while training.
+    """
+
+    row: str
+    source: str
+    stored: str
+    while_training: str = ""
 
 
 class EmbeddingStrategy(ABC, Generic[Table]):
@@ -42,9 +59,10 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         suffix: model ``X`` with this strategy is called ``X_<suffix>``.
         prefix: of the configuration keys of its own options.
         Options: dataclass of its own options, each declared by :func:`~..options.option`.
+        about: for the table of all strategies.
         used: the ``cel_*`` options (without ``cel_``) that have an effect.
         num_entities: number of ids N.
-        num_rows: rows of a table.
+        size: as large as the budget allows: rows of each table, unless the strategy says otherwise.
         tables: the tables made so far.
         full_tables: tables of the field that the strategy leaves full.
 
@@ -56,6 +74,7 @@ class EmbeddingStrategy(ABC, Generic[Table]):
     suffix: ClassVar[str]
     prefix: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
+    about: ClassVar[About | None] = None
     used: ClassVar[set[str]] = {"fields", "max_clusters", "compression_ratio", "share_first_order"}
 
     def __init__(self, budget: FieldBudget, settings: CELSettings, options: Any = None) -> None:
@@ -63,9 +82,16 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         self.settings = settings
         self.options = self.Options() if options is None else options
         self.num_entities = budget.num_entities
-        self.num_rows = self._rows()
+        self.size = self._size()
         self.tables: list[Table] = []
         self.full_tables: list[nn.Module] = []
+
+    @classmethod
+    def for_fields(
+        cls: type[Strategy], budgets: Mapping[str, FieldBudget], settings: CELSettings, options: Any = None
+    ) -> dict[str, Strategy]:
+        """The strategy of each field; one that shares tables among fields makes them here."""
+        return {name: cls(budget, settings, options) for name, budget in budgets.items()}
 
     def table(self, embedding_dim: int, std: float, mean: float = 0.0) -> Table:
         """Make one more table: ids ``(*)`` in, embeddings ``(*, embedding_dim)`` out; None in, all rows out.
@@ -126,9 +152,13 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         """
         return None
 
-    def _rows(self) -> int:
-        """Rows of a table under the budget."""
-        return self.budget.rows_within()
+    def cost(self, size: int) -> Cost:
+        """What the tables take if they are of ``size``; it grows with the size."""
+        return Cost(size * self.budget.width)
+
+    def _size(self) -> int:
+        """The largest size within the budget."""
+        return self.budget.largest(self.cost, self.num_entities)
 
     @abstractmethod
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> Table: ...

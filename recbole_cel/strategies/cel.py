@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from functools import cached_property
@@ -20,10 +20,14 @@ from ..embedding import (
     levels_of,
     smallest_integer_type,
 )
-from .base import EmbeddingStrategy
+from .base import About, EmbeddingStrategy
+from .budget import Cost
 from .registry import register_strategy
 from .storage import Storage
 from .training import Training
+
+# Of each row: how many members it has, and whether there are any in some fold.
+BYTES_OF_COUNTS = 9
 
 
 @register_strategy
@@ -36,38 +40,50 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
 
     name = "cel"
     suffix = "CEL"
+    about = About(
+        "W1[a1(i)] + ... + WL[aL(i)], with learned assignments a",
+        "Chen et al., WWW 2023; levels and folds are ours",
+        "K rows in L levels, and a code of each id in each level",
+        "codes made without each fold",
+    )
     used: ClassVar[set[str]] = EmbeddingStrategy.used | {
         "personalisation_lambda",
         *(spec.name for spec in fields(ClusterSettings)),
     }
 
-    def _rows(self) -> int:
-        settings = self.settings
-        self._num_levels, rows = settings.levels, 0
-        while True:
-            of_ids = 0.0
-            # The type of the codes depends on the rows, and these on the bytes of the codes.
-            for max_clusters in (1 << 8, 1 << 15, 1 << 31):
-                of_ids = self.num_entities * self._num_levels * smallest_integer_type(max_clusters).itemsize
-                if self.budget.bytes is not None and self._num_levels > 1 and of_ids > self.budget.bytes / 2:
-                    break
-                rows = self.budget.rows_within(of_ids)
-                if -(-rows // self._num_levels) <= max_clusters:
-                    # A level of a single row could not be chosen from.
-                    most = max(1, rows // max(2, settings.initial_clusters))
-                    self._num_levels = min(self._num_levels, most)
-                    return rows
-            self._num_levels = max(1, self._num_levels - 1)
+    def cost(self, size: int) -> Cost:
+        """Of so many rows, with the present numbers of levels and folds."""
+        most = -(-size // self._num_levels)
+        codes = self.num_entities * self._num_levels * smallest_integer_type(most).itemsize
+        held_out = codes * self._num_folds if self._num_folds > 1 else 0
+        return Cost(size * self.budget.width, codes, held_out + size * BYTES_OF_COUNTS)
+
+    def _size(self) -> int:
+        least = max(2, self.settings.initial_clusters)  # a level of a single row could not be chosen from
+        for shape in self._shapes():
+            self._num_levels, self._num_folds = shape
+            codes = self.cost(1)._replace(parameters=0)
+            if self._num_levels > 1 and self.budget.used(codes) > self.budget.amount / 2:
+                continue
+            rows = self.budget.largest(self.cost, self.num_entities)
+            if rows >= least * self._num_levels or self._num_levels == 1:
+                return rows
+        raise AssertionError("a single level is the last")
+
+    def _shapes(self) -> Iterator[tuple[int, int]]:
+        """Numbers of levels and folds to try, the best first."""
+        for levels in range(self.settings.levels, 0, -1):
+            yield levels, self.settings.folds
 
     @cached_property
     def assignments(self) -> list[ClusterAssignment]:
         """Of each level."""
         levels = self._num_levels
-        shares = [(self.num_rows + level) // levels for level in reversed(range(levels))]
+        shares = [(self.size + level) // levels for level in reversed(range(levels))]
         # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
         starts = [self.settings.initial_clusters] + [1] * (levels - 1)
         return [
-            ClusterAssignment(self.num_entities, clusters, start, self.settings.folds)
+            ClusterAssignment(self.num_entities, clusters, start, self._num_folds)
             for clusters, start in zip(shares, starts)
         ]
 

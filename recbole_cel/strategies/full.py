@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from ..embedding import FullEmbedding
 from ..options import SettingError
-from .base import EmbeddingStrategy
+from .base import About, EmbeddingStrategy
 from .budget import KEY
 from .registry import register_strategy
 
@@ -17,9 +17,10 @@ class FullStrategy(EmbeddingStrategy[FullEmbedding]):
 
     name = "full"
     suffix = "Full"
+    about = About("E[i]", "", "a row for each id")
     used: ClassVar[set[str]] = {"fields"}
 
-    def _rows(self) -> int:
+    def _size(self) -> int:
         if self.budget.rows is None:
             raise SettingError(KEY, "has no effect on full tables; leave it out, or choose another strategy")
         return self.num_entities

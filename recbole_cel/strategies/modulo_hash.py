@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..embedding import ModuloHashEmbedding
-from .base import EmbeddingStrategy
+from .base import About, EmbeddingStrategy
 from .registry import register_strategy
 
 
@@ -13,6 +13,7 @@ class ModuloHashStrategy(EmbeddingStrategy[ModuloHashEmbedding]):
 
     name = "modulo_hash"
     suffix = "ModuloHash"
+    about = About("E[i mod K]", "Weinberger et al., ICML 2009", "K rows")
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> ModuloHashEmbedding:
-        return ModuloHashEmbedding(self.num_entities, embedding_dim, self.num_rows, mean=mean, std=std)
+        return ModuloHashEmbedding(self.num_entities, embedding_dim, self.size, mean=mean, std=std)

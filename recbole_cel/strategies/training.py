@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from ..clustering.event import Progress
 from ..evidence import Objective
@@ -26,6 +27,10 @@ class TrainingEvent(Protocol):
 class TrainingHook(Protocol):
     """Called after each optimiser step; its state is saved with the model, as plain data and tensors."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether the tables are now within their budget; epochs before that cannot be the best."""
+
     def step(self) -> Any:
         """Do what is due."""
 
@@ -43,6 +48,8 @@ class Training:
     Attributes:
         objective: makes the training loss, interaction by interaction; an error for losses that do not fall apart.
         optimiser: of all parameters.
+        pairs: for a field, its id in every training interaction and that of the item (for the item, of the user),
+            int64 of shape ``(n,)`` each, on the CPU; where negatives are drawn, these are the positives.
         steps_per_epoch: optimiser steps in an epoch.
         seed: of chance.
         on_event: to be called with each event.
@@ -51,6 +58,7 @@ class Training:
 
     objective: Callable[[], Objective]
     optimiser: torch.optim.Optimizer
+    pairs: Callable[[str], tuple[Tensor, Tensor]]
     steps_per_epoch: int
     seed: int
     on_event: Callable[[TrainingEvent], None]

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 
 from .. import __version__
-from ..data import TrainingObjective, fingerprint
+from ..data import TrainingObjective, fingerprint, training_pairs
 from ..model import NonNegativeRecommender, StrategyRecommender
 from ..runs import checkpoint as checkpoints
 from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
@@ -34,11 +34,11 @@ from ..runs.resume import (
 from ..runs.size import FieldSize, field_size
 from ..runs.validate import check_parts, check_random, checked_optimiser
 from ..settings import CELSettings
-from ..strategies import Training, TrainingEvent, TrainingHook
-from .divergence import CheckedTrainer
+from ..strategies import Training, TrainingEvent
+from .settled import SettledTrainer
 
 
-class Trainer(CheckedTrainer):
+class Trainer(SettledTrainer):
     """Trains any RecBole model that RecBole's own ``Trainer`` trains, clustered or not.
 
     Besides what RecBole does, it runs the cluster optimisation after optimiser steps, writes checkpoints of
@@ -53,7 +53,6 @@ class Trainer(CheckedTrainer):
         self.saved_model_file = unique_file(self.saved_model_file)
         self.settings = CELSettings.from_config(config.final_config_dict)
         self.collected: dict[str, torch.Tensor] = {}
-        self.strategy_hook: TrainingHook | None = None
         self._train_data: Any = None
         self._fingerprint: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
@@ -102,6 +101,7 @@ class Trainer(CheckedTrainer):
             Training(
                 lambda: TrainingObjective(model, train_data, self.config["LABEL_FIELD"]),
                 self.optimizer,
+                lambda field: training_pairs(train_data._dataset, field),
                 len(train_data),
                 self.config["seed"],
                 self._on_event,
@@ -176,6 +176,7 @@ class Trainer(CheckedTrainer):
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
         if self.strategy_hook is not None:
             load_hook_state(resume_file, self.strategy_hook, state["strategy"])
+            self.was_settled = self.strategy_hook.settled
         load_model_state(self.model, state, resume_file)
         self.optimizer.load_state_dict(moments)
         self.saved_model_file = str(best)

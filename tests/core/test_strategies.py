@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from recbole_cel.embedding import cross_fitted
 from recbole_cel.options import SettingError
 from recbole_cel.settings import CELSettings
 from recbole_cel.strategies import (
@@ -20,8 +21,18 @@ from recbole_cel.strategies import (
 from recbole_cel.strategies import register_strategy as register
 
 N, WIDTHS = 1000, (16, 1)
-UNITS = ("rows", "parameters", "bytes")
-BUDGETS = ["20x", "64 rows", "2000 parameters", "6 kB"]
+UNITS = ("rows", "parameters", "bytes", "training_bytes")
+BUDGETS = [
+    "5x",
+    "20x",
+    "64 rows",
+    "2000 parameters",
+    "6 kB",
+    "40 kB",
+    "30 kB training",
+    "5x serving",
+    "10x training",
+]
 
 
 def make(name, seed=0, **budget):
@@ -74,23 +85,35 @@ def test_budgets_are_kept_or_refused(name, budget):
     except SettingError as error:
         assert str(error).startswith("embedding_budget ")
         return
+    if name == "full":
+        return
+    optimiser = trained(model)
     numbers = sum(parameter.numel() for parameter in model.parameters())
-    if limits.bytes:
-        used, allowed = strategy.storage().serving, limits.bytes
-    elif limits.parameters:
-        used, allowed = numbers, limits.parameters
-    else:
-        used, allowed = numbers, limits.rows * sum(WIDTHS)
-    if name != "full":
-        assert 0.98 * allowed - 4 * sum(WIDTHS) <= used <= 1.0001 * allowed
+    storage = strategy.storage(optimiser)
+    counters = 4 * len(list(model.parameters()))
+    cost = strategy.cost(strategy.size)
+    assert storage.serving == pytest.approx(cost.serving, rel=0.02)
+    assert storage.training - counters == pytest.approx(cost.training, rel=0.02)
+    in_training = storage.training - counters
+    used = storage.serving if limits.bytes else in_training if limits.training_bytes else numbers
+    assert used <= 1.02 * limits.amount
+    # As large as it may be.
+    assert strategy.size == N or limits.used(strategy.cost(strategy.size + 1)) > limits.amount
+
+
+def trained(model):
+    optimiser = torch.optim.Adam(model.parameters())
+    ids = torch.arange(N)
+    with cross_fitted([ids]):
+        rows_of(model.train(), ids).square().sum().backward()
+    optimiser.step()
+    model.eval()
+    return optimiser
 
 
 def test_storage_counts_everything(name):
     strategy, model = make(name)
-    optimiser = torch.optim.Adam(model.parameters())
-    rows_of(model).sum().backward()
-    optimiser.step()
-    storage = strategy.storage(optimiser)
+    storage = strategy.storage(trained(model))
     numbers = sum(parameter.numel() for parameter in model.parameters())
     buffers = {id(buffer): buffer for buffer in model.buffers()}
     kept = sum(buffer.numel() * buffer.element_size() for buffer in buffers.values())
@@ -131,7 +154,23 @@ def test_mixed_precision(name):
 
 @pytest.mark.parametrize(
     "budget",
-    [None, 20, "", "20", "x", "0x", "-3 rows", "2.5 rows", "20 y", "1..5 MB", "nan MB", "inf MB", ["2 MB"]],
+    [
+        None,
+        20,
+        "",
+        "20",
+        "x",
+        "0x",
+        "-3 rows",
+        "2.5 rows",
+        "20 y",
+        "1..5 MB",
+        "nan MB",
+        "inf MB",
+        ["2 MB"],
+        "20x test",
+        "2 training",
+    ],
 )
 def test_what_is_no_budget_is_said(budget):
     with pytest.raises(SettingError, match="embedding_budget must be such as 20x"):
@@ -142,11 +181,17 @@ def test_budgets_are_shared_out_by_the_size_of_full_tables():
     sizes, widths = {"u": 300, "i": 100}, {"u": (16, 1), "i": (16, 1)}
     assert {k: v.bytes for k, v in field_budgets("4 kB", sizes, widths).items()} == {"u": 3000, "i": 1000}
     assert {k: v.rows for k, v in field_budgets("8 rows", sizes, widths).items()} == {"u": 8, "i": 8}
+    found = {k: v.training_bytes for k, v in field_budgets("10x training", sizes, widths).items()}
+    assert found == {"u": 6120, "i": 2040}
+    assert {k: v.bytes for k, v in field_budgets("10x in serving", sizes, widths).items()} == {"u": 2040, "i": 680}
+    assert {k: v.bytes for k, v in field_budgets("4 kB serving", sizes, widths).items()} == {"u": 3000, "i": 1000}
+    with pytest.raises(SettingError, match="counts rows, which serving and training share"):
+        field_budgets("4 rows training", sizes, widths)
     assert {k: v.parameters for k, v in field_budgets("10x", sizes, widths).items()} == {"u": 510, "i": 170}
 
 
 def test_too_small_a_budget_is_one_line():
-    with pytest.raises(SettingError, match=r"leaves 10 bytes to field user_id, whose tables need 1068 for"):
+    with pytest.raises(SettingError, match=r"leaves 10 bytes to field user_id, whose tables need 1068 at least"):
         make("cel", bytes=10)
 
 

@@ -46,7 +46,7 @@ class NeighboursStrategy(EmbeddingStrategy):
     name, suffix, prefix, Options = "neighbours", "Neighbours", "neighbours_", Options
 
     def _make_table(self, width, std, mean):
-        return Neighbours(self.num_entities, width, self.num_rows, self.options.stride, mean, std)
+        return Neighbours(self.num_entities, width, self.size, self.options.stride, mean, std)
 """
 
 
