@@ -58,6 +58,15 @@ def options() -> str:
     return "\n".join(lines) + "\n"
 
 
+def all_strategies() -> str:
+    """The page of all strategies."""
+    lines = ["| name | suffix | row of id i | stored | while training | source |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, strategy in sorted(strategies().items()):
+        row, source, stored, while_training = strategy.about or ("", "", "", "")
+        lines.append(f"| `{name}` | `_{strategy.suffix}` | {row} | {stored} | {while_training} | {source} |")
+    return (FOLDER / "strategies.in").read_text().replace("TABLE", "\n".join(lines))
+
+
 def results() -> str:
     """The page of all runs that are kept as data."""
     lines = [
@@ -172,7 +181,7 @@ KINDS_OF_FAULTS = {
     "storage": "full disks, locked folders",
     "together": "runs at once in one folder",
 }
-PAGES = {"options.md": options, "reliability.md": faults, "runs.md": results}
+PAGES = {"options.md": options, "reliability.md": faults, "runs.md": results, "strategies.md": all_strategies}
 
 
 def main() -> int:
