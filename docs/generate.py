@@ -60,7 +60,10 @@ def options() -> str:
 
 def all_strategies() -> str:
     """The page of all strategies."""
-    lines = ["| name | suffix | row of id i | stored | while training | source |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| name | suffix | row of id i | stored | while training | source |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name, strategy in sorted(strategies().items()):
         row, source, stored, while_training = strategy.about or ("", "", "", "")
         lines.append(f"| `{name}` | `_{strategy.suffix}` | {row} | {stored} | {while_training} | {source} |")

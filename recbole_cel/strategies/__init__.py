@@ -1,6 +1,6 @@
 """What takes the place of an entity field's table; each strategy is a file, registered by its name."""
 
-from . import cel, full, modulo_hash
+from . import cel, count_decay, full, modulo_hash
 from .base import About, EmbeddingStrategy
 from .budget import Cost, FieldBudget, check_budget, field_budgets
 from .registry import get_strategy, register_strategy, strategies
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingHook",
     "cel",
     "check_budget",
+    "count_decay",
     "field_budgets",
     "full",
     "get_strategy",

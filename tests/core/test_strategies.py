@@ -85,7 +85,7 @@ def test_budgets_are_kept_or_refused(name, budget):
     except SettingError as error:
         assert str(error).startswith("embedding_budget ")
         return
-    if name == "full":
+    if strategy.size == N and limits.rows:  # a row for each id, whatever the budget
         return
     optimiser = trained(model)
     numbers = sum(parameter.numel() for parameter in model.parameters())
