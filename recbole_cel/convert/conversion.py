@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Done:
     Attributes:
         folder: the data set's.
         lines: names and values to show.
-        fields: of users and items, as ``user`` or ``item`` and the names of columns.
+        fields: names of columns of ``user`` and ``item``, where all interactions have a row there.
     """
 
     folder: Path
@@ -69,42 +69,50 @@ def convert(wish: Wish) -> Done:
         OSError: if a file cannot be read or written; nothing is left then, either.
     """
     parts = wish.format.parts
-    sources = find(
-        wish.source, parts if wish.items is None else {kind: parts[kind] for kind in parts if kind != "item"}
-    )
+    sources = find(wish.source, parts)
     if wish.items is not None:
         sources["item"] = Raw(wish.items)
     total = sum(raw.path.stat().st_size for raw in {raw.path: raw for raw in sources.values()}.values())
-    summary, notes, fields = Summary(), [], {}
+    known: dict[str, Distinct] = {}
+    fields: dict[str, list[str]] = {}
+    notes = []
     with Staged(wish.output, wish.name, wish.overwrite) as staged:
         # Without a terminal there is no bar.
         with tqdm(total=total, unit="B", unit_scale=True, desc=wish.name, disable=None) as bar:
-            # Small files first: what is wrong there shows soon.
-            for kind in sorted(sources, key=("user", "item", "inter").index):
-                file = staged.file(kind, parts[kind].header)
-                repeated = _write(
-                    sources[kind], parts[kind], file, summary if kind == "inter" else None, bar.update
-                )
-                left_out = file.finish()
-                if kind == "inter":
-                    continue
-                fields[kind] = [name.partition(":")[0] for name in file.header]
-                fields[kind] = [name for name in fields[kind] if name not in left_out]
-                notes.append((f".{kind}", f"{file.rows:,} rows: {', '.join(fields[kind])}"))
-                if repeated:
-                    notes.append(("", f"{repeated:,} rows of ids that were there already are left out"))
-                if left_out:
-                    notes.append(("", f"nothing is known of {', '.join(left_out)}"))
+            for kind in ("user", "item"):
+                if kind in sources:
+                    file = staged.file(kind, parts[kind].header)
+                    known[kind] = Distinct(MOST_FEATURES)
+                    rows = _rows(sources[kind], parts[kind], bar.update)
+                    repeated = _write_features(rows, parts[kind], sources[kind].place, file, known[kind])
+                    left_out = file.finish()
+                    names = [name.partition(":")[0] for name in file.header]
+                    fields[kind] = [name for name in names if name not in left_out]
+                    notes.append((f".{kind}", f"{file.rows:,} rows: {', '.join(fields[kind])}"))
+                    if repeated:
+                        notes.append(("", f"{repeated:,} rows of ids that were there already are left out"))
+                    if left_out:
+                        notes.append(("", f"nothing is known of {', '.join(left_out)}"))
+            summary = Summary(known)
+            file = staged.file("inter", parts["inter"].header)
+            for block in _rows(sources["inter"], parts["inter"], bar.update):
+                columns = parts["inter"].shaped(block.columns)
+                file.write(columns)
+                summary.add(columns)
+            file.finish()
         staged.publish()
+    for kind, count in summary.unknown.items():
+        if count:
+            del fields[kind]
+            notes.append(
+                ("", f"{count:,} interactions are of {kind}s that .{kind} lacks; with it, RecBole drops them")
+            )
     return Done(staged.folder, [*summary.lines(), *notes], fields)
 
 
-def _write(
-    raw: Raw, part: Part, file: AtomicFile, summary: Summary | None, tell_read: Callable[[int], Any]
-) -> int:
-    """Read, check and write one file; the number of rows that are left out as repeated."""
-    seen = None if part.repeated is None else Distinct(MOST_FEATURES)
-    first, left_out = True, 0
+def _rows(raw: Raw, part: Part, tell_read: Callable[[int], Any]) -> Iterator[Rows]:
+    """The rows of a file, checked; at least one."""
+    first = True
     with opened(raw, tell_read) as stream:
         blocks = numbered_lines(stream, raw.place, part.encoding, part.longest)
         for rows in part.read(blocks, raw.place):
@@ -112,15 +120,19 @@ def _write(
             if first and (trouble := part.suspicious(rows.columns)):
                 raise fault(raw.place, trouble, rows.lines[0])
             first = False
-            if seen is not None:
-                rows, again = _new(rows, seen, part, raw.place)
-                left_out += again
-            columns = part.shaped(rows.columns)
-            file.write(columns)
-            if summary is not None:
-                summary.add(columns)
+            yield rows
     if first:
         raise fault(raw.place, "holds no rows")
+
+
+def _write_features(rows: Iterable[Rows], part: Part, place: str, file: AtomicFile, known: Distinct) -> int:
+    """Write each id once; the number of rows that are left out for that."""
+    left_out = 0
+    for block in rows:
+        new, again = _new(block, known, part, place)
+        left_out += again
+        if new.lines:
+            file.write(part.shaped(new.columns))
     return left_out
 
 
@@ -140,7 +152,7 @@ def _new(rows: Rows, seen: Distinct, part: Part, place: str) -> tuple[Rows, int]
         raise fault(place, f"holds more than {MOST_FEATURES:,} ids; convert it in parts", rows.lines[0])
     if new.all():
         return rows, 0
-    if not part.repeated:
+    if not part.may_repeat:
         number = int(new.argmin())
         raise fault(place, f"the id {ids[number]} is there already; each must come once", rows.lines[number])
     kept = new.nonzero()[0]

@@ -39,10 +39,7 @@ class Distinct:
         if self.full:
             return new
         ordered, places = np.unique(values, return_index=True)
-        known = np.zeros(len(ordered), bool)
-        for run in self._runs:
-            found = np.minimum(np.searchsorted(run, ordered), len(run) - 1)
-            known |= run[found] == ordered
+        known = self.known(ordered)
         new[places[~known]] = True
         self.count += int((~known).sum())
         if self.count > self._limit:
@@ -51,6 +48,14 @@ class Distinct:
         elif not known.all():
             self._keep(ordered[~known])
         return new
+
+    def known(self, values: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of ``values`` were added before."""
+        known = np.zeros(len(values), bool)
+        for run in self._runs:
+            found = np.minimum(np.searchsorted(run, values), len(run) - 1)
+            known |= run[found] == values
+        return known
 
     def _keep(self, run: NDArray[np.int64]) -> None:
         while self._runs and len(self._runs[-1]) <= 2 * len(run):

@@ -13,6 +13,11 @@ from .formats import Part
 from .streams import BROKEN, ZIP, Raw, begins_with
 
 MOST_SHOWN = 6
+HINTS = {
+    "inter": "give the one that is meant as SOURCE",
+    "item": "name the one that is meant by --items",
+    "user": "keep one of them there",
+}
 
 
 def find(source: Path, parts: Mapping[str, Part]) -> dict[str, Raw]:
@@ -44,11 +49,7 @@ def find(source: Path, parts: Mapping[str, Part]) -> dict[str, Raw]:
         if kind is None:
             continue
         if kind in chosen:
-            hint = (
-                "give the one that is meant as SOURCE"
-                if kind == "inter"
-                else "name the one that is meant by --items"
-            )
+            hint = HINTS[kind]
             raise SettingError(
                 "SOURCE", f"is {source}, in which {chosen[kind].place} and {raw.place} could be meant; {hint}"
             )

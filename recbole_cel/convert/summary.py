@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from .counting import Distinct, hashes
@@ -13,10 +13,19 @@ MOST_IDS = 1 << 24
 
 
 class Summary:
-    """Counts of interactions."""
+    """Counts of interactions.
 
-    def __init__(self) -> None:
+    Args:
+        known: users and items of which there are features, as ``user`` and ``item``.
+
+    Attributes:
+        unknown: how many interactions are of others, by the same names.
+    """
+
+    def __init__(self, known: Mapping[str, Distinct]) -> None:
         self.rows = 0
+        self.unknown = dict.fromkeys(known, 0)
+        self._known = known
         self._users, self._items, self._pairs = Distinct(MOST_IDS), Distinct(MOST_IDS), Distinct(MOST_PAIRS)
         self._ratings: dict[float, str] = {}
         self._times: list[float] = []
@@ -26,8 +35,11 @@ class Summary:
         users, items, ratings, times = columns
         count = len(users)
         self.rows += count
-        self._users.add(hashes(users, count))
-        self._items.add(hashes(items, count))
+        ids = {"user": hashes(users, count), "item": hashes(items, count)}
+        for kind, known in self._known.items():
+            self.unknown[kind] += count - int(known.known(ids[kind]).sum())
+        self._users.add(ids["user"])
+        self._items.add(ids["item"])
         self._pairs.add(hashes(zip(users, items), count))
         shown = {float(text): text for text in set(ratings)} | self._ratings
         self._ratings = {number: shown[number] for number in (min(shown), max(shown))}

@@ -47,10 +47,10 @@ class AtomicFile:
         self._write(columns)
 
     def _write(self, columns: Sequence[Sequence[str]]) -> None:
-        if not columns[0]:
-            return
-        quoted = [_quoted(column) for column in columns]
-        self._file.write(("\n".join(map("\t".join, zip(*quoted))) + "\n").encode())
+        text = _text(columns)
+        if '"' in text:
+            text = _text([[_quoted(value) for value in column] for column in columns])
+        self._file.write(text.encode())
 
     def finish(self) -> list[str]:
         """Put it on the disk, without the columns that hold nothing; the names of those.
@@ -83,11 +83,13 @@ class AtomicFile:
         self._file.close()
 
 
-def _quoted(column: Sequence[str]) -> Sequence[str]:
-    """Values as they are read again: a quote at the beginning would be taken for one around the value."""
-    if not any('"' in value for value in column):
-        return column
-    return [f'"{value.replace(chr(34), chr(34) * 2)}"' if value.startswith('"') else value for value in column]
+def _text(columns: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map("\t".join, zip(*columns))) + "\n"
+
+
+def _quoted(value: str) -> str:
+    """A value as it is read again: a quote at its beginning would be taken for one around it."""
+    return '"' + value.replace('"', '""') + '"' if value.startswith('"') else value
 
 
 class Staged:

@@ -120,7 +120,7 @@ def _items(parse: Any, key: str, brand: str, categories: str) -> Part:
         partial(records, parse=parse, extract=partial(_metadata, key=key, brand=brand, categories=categories)),
         (ITEM, text("title"), text("categories"), text("brand"), text("price")),
         longest=OBJECT,
-        repeated=True,
+        may_repeat=True,
     )
 
 

@@ -29,7 +29,7 @@ class Part:
         shaped: raw columns that have passed to atomic ones.
         encoding: ``utf-8`` or ``latin-1``.
         longest: bytes that a line may have.
-        repeated: whether rows of an id after its first are left out, rather than an error; None where ids repeat.
+        may_repeat: whether rows of a user or item after its first are left out, rather than an error.
         suspicious: says what is wrong with the first rows as a whole, or None.
     """
 
@@ -40,7 +40,7 @@ class Part:
     shaped: Callable[[Columns], Columns] = lambda columns: columns
     encoding: str = "utf-8"
     longest: int = LINE
-    repeated: bool | None = None
+    may_repeat: bool = False
     suspicious: Callable[[Columns], str | None] = lambda columns: None
 
 

@@ -74,7 +74,6 @@ def _dat(stars: Check, encoding: str, with_users: bool) -> dict[str, Part]:
             (MOVIE, filled("title"), text("genres")),
             shaped=_movies,
             encoding=encoding,
-            repeated=False,
         ),
     }
     if with_users:
@@ -85,7 +84,6 @@ def _dat(stars: Check, encoding: str, with_users: bool) -> dict[str, Part]:
             (USER, GENDER, AGE, integer("occupation", 0, 20), filled("zip code")),
             shaped=_users_dat,
             encoding=encoding,
-            repeated=False,
         )
     return parts
 
@@ -103,7 +101,6 @@ ML_100K = {
         partial(separated, separator="|", names=("user id", "age", "gender", "occupation", "zip code")),
         (USER, AGE, GENDER, filled("occupation"), filled("zip code")),
         encoding=LATIN_1,
-        repeated=False,
     ),
     "item": Part(
         ("u.item",),
@@ -119,7 +116,6 @@ ML_100K = {
         ),
         shaped=_movies_100k,
         encoding=LATIN_1,
-        repeated=False,
     ),
 }
 ML_CSV = {
@@ -135,7 +131,6 @@ ML_CSV = {
         partial(with_header, needed=("movieId", "title", "genres")),
         (MOVIE, filled("title"), text("genres")),
         shaped=_movies,
-        repeated=False,
     ),
 }
 FORMATS = {
