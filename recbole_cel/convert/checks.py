@@ -14,6 +14,7 @@ LONGEST = 100_000
 LONGEST_ID = 1000
 PLAIN_ID = re.compile(r"[!-~]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+BREAK = re.compile(r"[\x00-\x1f]")
 NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 # Any time of a review in milliseconds is above it, and any in seconds below.
@@ -112,10 +113,14 @@ def one_of(what: str, allowed: Collection[str]) -> Check:
 
 
 def text(what: str) -> Check:
-    """Any text that is not too long; it may be empty."""
+    """A text in one line that is not too long; it may be empty."""
 
     def check(value: str) -> str | None:
-        return f"the {what} has more than {LONGEST:,} characters" if len(value) > LONGEST else None
+        if len(value) > LONGEST:
+            return f"the {what} has more than {LONGEST:,} characters"
+        if BREAK.search(value):
+            return f"the {what} {shown(value)} holds a tab, an end of line or another control character"
+        return None
 
     return check
 

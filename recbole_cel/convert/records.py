@@ -18,10 +18,11 @@ DEEPEST = 32
 # What may stand in a line of literals: texts, numbers of bounded length, three names, brackets and marks. As no
 # operator follows another, nothing is nested but by brackets.
 LITERAL = re.compile(
-    r"""[uU]?'(?:[^'\\]|\\.)*'|[uU]?"(?:[^"\\]|\\.)*\"|-?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?"""
-    r"""|True|False|None|[\[\](){}]|[,:\s]+"""
+    r"""[uU]?'[^'\\]*(?:\\.[^'\\]*)*'|[uU]?"[^"\\]*(?:\\.[^"\\]*)*\""""
+    r"""|-?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?|True|False|None|[\[\](){}]|[,:\s]+"""
 )
-JSON_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+# A text that does not end goes to the end of the line: so each character is looked at once.
+JSON_MARK = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?$)|[\[\]{}]')
 
 
 class Unfit(ValueError):

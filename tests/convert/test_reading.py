@@ -2,12 +2,15 @@
 
 import gzip
 import os
+import time
+import tracemalloc
 import zipfile
 
 import pytest
 from raw_data import ML_1M, RATINGS_1M, convert, encoded, refused, rows, write_set
 
 from recbole_cel.convert import lines as reading
+from recbole_cel.convert.records import Unfit, parse_json, parse_literal
 
 
 def expected(tmp_path):
@@ -119,6 +122,38 @@ def test_encodings(tmp_path, capsys):
     (raw / "movies.dat").write_bytes("1::Bé (1990)::Drama\n".encode() + "2::Cé (1990)::Drama\n".encode("latin-1"))
     assert convert("ml-1m", raw, "--output", tmp_path) == 0
     assert [row[1] for row in rows(tmp_path / "ml-1m" / "ml-1m.item")] == ["Bé", "Cé"]
+
+
+class Endless:
+    """A stream of equal lines of 100 bytes, which hands out a megabyte at a time."""
+
+    def __init__(self, megabytes):
+        self.left = megabytes
+
+    def read1(self, size):
+        self.left -= 1
+        return (b"x" * 99 + b"\n") * 10_000 if self.left >= 0 else b""
+
+
+def test_memory_does_not_grow_with_the_file():
+    tracemalloc.start()
+    try:
+        count = sum(len(block.texts) for block in reading.numbered_lines(Endless(30), "x", "utf-8", 1000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 300_000 and peak < 12e6
+
+
+@pytest.mark.parametrize("mark", ["[", '["', '"[', '\\"[', "{", "'", "\\'", "(", "-", "[1,"])
+@pytest.mark.parametrize("parse", [parse_json, parse_literal])
+def test_long_lines_of_marks_are_refused_at_once(mark, parse):
+    start = time.process_time()
+    with pytest.raises(Unfit):
+        parse('{"x": "' + mark * (500_000 // len(mark)))
+    with pytest.raises(Unfit):
+        parse("{'x': " + mark * (500_000 // len(mark)))
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf"])

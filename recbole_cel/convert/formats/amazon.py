@@ -10,7 +10,7 @@ from typing import Any
 from ..checks import CONTROL, identifier, milliseconds, rating, seconds, text
 from ..records import needed_integer, needed_number, needed_text, parse_json, parse_loose, records
 from ..rows import separated, with_header
-from .base import INTERACTIONS, OBJECT, Columns, Format, Part
+from .base import INTERACTIONS, LITERAL, OBJECT, Columns, Format, Part
 
 # As RecBole names them, without sales ranks, which change by the hour.
 ITEMS = ("item_id:token", "title:token", "categories:token_seq", "brand:token", "price:float")
@@ -119,7 +119,7 @@ def _items(parse: Any, key: str, brand: str, categories: str) -> Part:
         ITEMS,
         partial(records, parse=parse, extract=partial(_metadata, key=key, brand=brand, categories=categories)),
         (ITEM, text("title"), text("categories"), text("brand"), text("price")),
-        longest=OBJECT,
+        longest=LITERAL if parse is parse_loose else OBJECT,
         may_repeat=True,
     )
 

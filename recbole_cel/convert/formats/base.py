@@ -11,9 +11,11 @@ from ..rows import Rows
 
 Columns = list[list[str]]
 INTERACTIONS = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
-# Bytes of a line; those of objects hold whole reviews, and lists of what was bought together.
+# Bytes of a line. Those of objects hold whole reviews, and lists of what was bought together; one of literals may
+# take 500 times its size while it is read.
 LINE = 1 << 16
-OBJECT = 1 << 24
+LITERAL = 1 << 19
+OBJECT = 1 << 22
 
 
 @dataclass(frozen=True)
