@@ -59,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _say(f"{where}{error.strerror or error}", FAILED)
     except KeyboardInterrupt as stop:
-        return _say("stopped; no data set is written that is not whole", getattr(stop, "code", INTERRUPTED))
+        return _say("stopped; no incomplete data set is left", getattr(stop, "code", INTERRUPTED))
     return 0
 
 

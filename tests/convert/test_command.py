@@ -130,7 +130,7 @@ def test_a_signal_leaves_nothing(number, code, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(conversion.Summary, "add", lambda *_: os.kill(os.getpid(), number))
     raw = write_set(tmp_path / "raw", "ml-1m")
     assert convert("ml-1m", raw, "--output", tmp_path / "out") == code
-    assert "recbole_cel: stopped; no data set is written that is not whole" in capsys.readouterr().err
+    assert "recbole_cel: stopped; no incomplete data set is left" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
