@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+from .convert.command import main as convert
 from .inputs import command_line
 from .inputs.command_line import FLAGS, Words
 from .options import SettingError
@@ -30,7 +31,9 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 at bad input, 1 where the machine or RecBole fails, 130 if interrupted.
     """
-    words = sys.argv[1:] if words is None else words
+    words = [*(sys.argv[1:] if words is None else words)]
+    if words[:1] == ["convert"]:
+        return convert(words[1:])
     if "--help" in words or "-h" in words:
         print(_help())
         return 0
@@ -129,7 +132,8 @@ def _help() -> str:
         short = f"-{flag.short} VALUE, " if flag.short else ""
         default = "" if flag.default is None else f" (default: {flag.default})"
         lines.append(f"  {short}--{name}=VALUE".ljust(32) + f"{flag.help}{default}")
-    lines += ["", "Any other --key=value sets a RecBole or cel_* option; the README lists the latter."]
+    lines += ["", "recbole-cel convert --help tells how raw MovieLens and Amazon files become a data set."]
+    lines += ["Any other --key=value sets a RecBole or cel_* option; the README lists the latter."]
     return "\n".join(lines)
 
 

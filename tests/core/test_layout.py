@@ -24,6 +24,7 @@ ORDER = [
     "config",
     "data",
     "runs",
+    "convert",
     "trainer",
     "quick_start",
     "__main__",
