@@ -57,7 +57,9 @@ def main() -> None:
                 equal += sum(ended[rate] == alone[rate] for rate in runs)
                 for rate in runs:
                     if ended[rate] != alone[rate]:
-                        print(f"{number} at once, rate {rate}: {ended[rate]}, alone {alone[rate]}", file=sys.stderr)
+                        print(
+                            f"{number} at once, rate {rate}: {ended[rate]}, alone {alone[rate]}", file=sys.stderr
+                        )
             rows.append([number, args.times, number * args.times, equal])
     distinct = len(set(alone.values()))
     print(f"{args.model}, {len(RATES)} learning rates, {distinct} different results alone")

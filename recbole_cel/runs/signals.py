@@ -36,6 +36,7 @@ class _State:
         self.writing = 0  # writes in progress
         self.received: int | None = None  # a signal that has not ended the run yet
         self.resume_file: Path | None = None
+        self.advice: str | None = None
         self.handler: Callable[[int, FrameType | None], None] | None = None
 
 
@@ -47,8 +48,15 @@ def resumable(file: str | os.PathLike[str] | None) -> None:
     _STATE.resume_file = None if file is None else Path(file)
 
 
+def say_when_stopped(advice: str | None) -> None:
+    """What to do after the program was stopped, where it is none that trains one model; None for the usual."""
+    _STATE.advice = advice
+
+
 def how_to_resume() -> str:
     """What to do after the run was stopped, in words."""
+    if _STATE.advice is not None:
+        return _STATE.advice
     file = _STATE.resume_file
     if file is not None and file.is_file():
         return f"continue with the same options and --cel_resume={file}"

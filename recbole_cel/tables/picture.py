@@ -1,0 +1,206 @@
+"""Pictures of a table: a metric against bytes, or against an option, one line for each series."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .layout import values_of
+from .plan import Outcome
+from .spec import SIZES, Table
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, for what is ours and for baselines; the others are
+# thin and grey or dark, and told apart by markers and dashes.
+STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+THIN = ("#56b4e9", "#8c6d1f", "#555555", "#7a4fa3", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+LABELS = {size: f"kB of the tables in {size}, codes included" for size in SIZES[:2]} | {
+    "parameters": "thousands of numbers in the tables"
+}
+MISSING = "pictures need matplotlib; python -m pip install 'recbole-cel[plot]'"
+
+
+class Point(NamedTuple):
+    """Where a row stands: ``x`` is None for a row that has no such value, which is drawn from side to side."""
+
+    x: float | None
+    y: float
+    error: float
+
+
+class Style(NamedTuple):
+    """How a series is drawn."""
+
+    colour: str
+    marker: str
+    dash: Any
+    strong: bool
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is there."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def panels(
+    table: Table, picture: dict[str, Any], outcomes: Sequence[Outcome]
+) -> list[tuple[str, dict[str, Any], dict[str, list[Point]]]]:
+    """Title, description and series of each panel that has a point; several data sets have panels each."""
+    data = list(dict.fromkeys(outcome.cell.data.name for outcome in outcomes))
+    by = picture.get("by")
+    kinds = [None] if by is None else [
+        kind for kind in dict.fromkeys(o.cell.row.values.get(by) for o in outcomes) if kind is not None
+    ]  # fmt: skip
+    found = []
+    for name in data:
+        for kind in kinds:
+            for panel in picture["panels"]:
+                of_panel = [
+                    outcome
+                    for outcome in outcomes
+                    if outcome.cell.data.name == name
+                    and (by is None or outcome.cell.row.values.get(by) in (kind, None))
+                    and outcome.cell.row.group in (panel.get("group"), None)
+                ]
+                series = _series(table, picture, panel, of_panel)
+                if any(point.x is not None for points in series.values() for point in points):
+                    title = ", ".join(str(part) for part in (name, kind, panel.get("title")) if part)
+                    found.append((title, panel, series))
+    return found
+
+
+def _series(
+    table: Table, picture: dict[str, Any], panel: dict[str, Any], outcomes: list[Outcome]
+) -> dict[str, list[Point]]:
+    x, column = panel.get("x", picture.get("x")), table.column(picture["y"])
+    found: dict[str, list[Point]] = {}
+    for outcome in outcomes:
+        values = values_of(outcome, column, outcomes)
+        if values is None:
+            continue
+        place: Any = outcome.cell.row.values.get(x)
+        if x in SIZES:
+            place = outcome.mean(lambda run: run["size"] and run["size"][x])
+            place = place and place / 1000
+        at = float(place) if isinstance(place, (int, float)) and not isinstance(place, bool) else None
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        found.setdefault(outcome.cell.row.series, []).append(Point(at, statistics.mean(values), error))
+    return {name: sorted(points, key=lambda point: point.x or 0.0) for name, points in found.items()}
+
+
+def styles(outcomes: Sequence[Outcome]) -> dict[str, Style]:
+    """A style for each series: strong for ours and for what has no rivals of its kind, thin for the rest."""
+    found: dict[str, Style] = {}
+    counts = {True: 0, False: 0}
+    kinds: dict[str, list[bool]] = {}
+    for outcome in outcomes:
+        kinds.setdefault(outcome.cell.row.series, []).append(outcome.cell.row.ours or outcome.cell.row.emphasis)
+    few = len(kinds) <= len(STRONG)
+    for name, flags in kinds.items():
+        strong = few or any(flags)
+        number = counts[strong]
+        counts[strong] += 1
+        colours = STRONG if strong else THIN
+        start = 0 if strong else 4
+        found[name] = Style(
+            colours[number % len(colours)],
+            MARKERS[(number + start) % len(MARKERS)],
+            "-" if strong else DASHES[number % len(DASHES)],
+            strong,
+        )
+    return found
+
+
+def draw(table: Table, picture: dict[str, Any], outcomes: Sequence[Outcome], path: Path, text: str) -> list[Path]:
+    """Draw a picture as PNG and SVG; gives the files, none if there is nothing to draw.
+
+    Args:
+        table: that it is of.
+        picture: its description.
+        outcomes: all of the table's.
+        path: of the files, without what they end in.
+        text: that the files keep of where they are from.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    found = panels(table, picture, outcomes)
+    if not found:
+        return []
+    matplotlib.rcParams.update(
+        {"svg.hashsalt": "recbole_cel", "svg.fonttype": "none", "font.size": 9, "axes.titlesize": 10}
+    )
+    style = styles(outcomes)
+    across = min(2, len(found))
+    down = -(-len(found) // across)
+    lines = [name for name in style if any(name in series for _, _, series in found)]
+    legend_columns = 1 + (len(lines) > 13 * down)
+    figure = Figure(figsize=(3.6 * across + 2.2 * legend_columns, 3.1 * down + 0.3), layout="constrained")
+    for number, (title, panel, series) in enumerate(found, 1):
+        axes = figure.add_subplot(down, across, number)
+        _draw_panel(axes, series, style, picture.get("log", False))
+        axes.set_title(title)
+        axes.set_xlabel(panel.get("x_label") or LABELS.get(panel.get("x", "")) or picture["x_label"])
+        axes.set_ylabel(picture["y_label"])
+    handles = [_handle(name, style[name], found) for name in lines]
+    figure.legend(handles=handles, loc="outside right center", fontsize=8, ncols=legend_columns, frameon=False)
+    if "title" in picture:
+        figure.suptitle(picture["title"], fontsize=11)
+    files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(files[0], dpi=160, metadata={"Description": text})
+    figure.savefig(files[1], metadata={"Date": None, "Description": text})
+    return files
+
+
+def _draw_panel(axes: Any, series: dict[str, list[Point]], style: dict[str, Style], log: bool) -> None:
+    for name, points in series.items():
+        look = style[name]
+        common = {"color": look.colour, "zorder": 3 if look.strong else 2}
+        width = 1.9 if look.strong else 1.0
+        placed = [point for point in points if point.x is not None]
+        for point in points:
+            if point.x is None:
+                axes.axhline(point.y, linestyle=look.dash if look.dash != "-" else "--", linewidth=width, **common)
+        if placed:
+            axes.errorbar(
+                [point.x for point in placed],
+                [point.y for point in placed],
+                yerr=[point.error for point in placed] if any(point.error for point in placed) else None,
+                marker=look.marker, markersize=6 if look.strong else 4.5, linewidth=width, capsize=2,
+                linestyle=look.dash, **common,
+            )  # fmt: skip
+    if log:
+        _log_axis(axes, [point.x for points in series.values() for point in points if point.x])
+    axes.grid(alpha=0.25, linewidth=0.6)
+
+
+def _log_axis(axes: Any, values: list[float]) -> None:
+    """A logarithmic axis with a handful of round numbers, written out."""
+    axes.set_xscale("log")
+    low, high = min(values), max(values)
+    steps = [factor * 10.0**power for power in range(-3, 10) for factor in (1, 2, 5)]
+    ticks = [step for step in steps if low / 1.3 <= step <= high * 1.3]
+    while len(ticks) > 7:
+        ticks = ticks[::2]
+    axes.set_xticks(ticks, [f"{tick:,.10g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(low / 1.25, high * 1.25)
+
+
+def _handle(name: str, look: Style, found: list[tuple[str, dict[str, Any], dict[str, list[Point]]]]) -> Any:
+    from matplotlib.lines import Line2D
+
+    points = [point for _, _, series in found for point in series.get(name, [])]
+    flat = all(point.x is None for point in points)
+    alone = not flat and all(len(series.get(name, [])) <= 1 for _, _, series in found)
+    dash = ("--" if look.dash == "-" else look.dash) if flat else look.dash
+    return Line2D(
+        [], [], color=look.colour, label=name, linewidth=1.9 if look.strong else 1.0,
+        linestyle="none" if alone else dash, marker="none" if flat else look.marker,
+        markersize=6 if look.strong else 4.5,
+    )  # fmt: skip
