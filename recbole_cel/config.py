@@ -22,7 +22,6 @@ from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy, check_budget, strategies
 from .strategies.budget import KEY as BUDGET
 
-
 # In the folder of properties, what is no options of a run.
 TABLES = "tables"
 

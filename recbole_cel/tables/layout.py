@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -144,15 +145,17 @@ def _across(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
     key, column = table.across or "", table.columns[0]
     across = list(dict.fromkeys(o.cell.row.values[key] for o in outcomes if key in o.cell.row.values))
     lines = list(dict.fromkeys(outcome.cell.row.series for outcome in outcomes))
-    by_place = {(o.cell.row.series, o.cell.row.values.get(key)): o for o in outcomes}
+    by_place: dict[tuple[str, Any], list[Outcome]] = {}
+    for outcome in outcomes:
+        by_place.setdefault((outcome.cell.row.series, outcome.cell.row.values.get(key)), []).append(outcome)
     reference = next((o for o in outcomes if o.cell.row.reference and o.runs), None)
     ours = [any(o.cell.row.ours for o in outcomes if o.cell.row.series == line) for line in lines]
     columns = []
     for value in [None, *across]:
-        cells = [
-            by_place.get((line, value)) or _if_fits(by_place.get((line, None)), value, reference) for line in lines
-        ]
-        columns.append(_column(column, [o and values_of(o, column, outcomes) for o in cells], ours))
+        fitting = {line: _fitting(by_place.get((line, None), []), value, reference) for line in lines}
+        cells = [_best(by_place.get((line, value)) or fitting[line]) for line in lines]
+        values = [None if cell is None else values_of(cell, column, outcomes) for cell in cells]
+        columns.append(_column(column, values, ours))
     rows = [(line, [of_column[number] for of_column in columns]) for number, line in enumerate(lines)]
     headers = [f"{column.name}, {OWN_SIZE}", *map(str, across)]
     if all(cell.mean is None for cell in columns[0]):
@@ -160,15 +163,28 @@ def _across(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
     return Sheet(title, headers, rows, _reasons(outcomes))
 
 
-def _if_fits(outcome: Outcome | None, budget: object, reference: Outcome | None) -> Outcome | None:
-    """A row without a budget of its own, where it takes no more than ``budget``, such as ``10x serving``."""
+def _fitting(outcomes: Sequence[Outcome], budget: object, reference: Outcome | None) -> list[Outcome]:
+    """Rows without a budget of their own that take no more than ``budget``, such as ``10x serving``."""
     match = TIMES.fullmatch(budget) if isinstance(budget, str) else None
-    if outcome is None or not outcome.runs or reference is None or match is None:
+    if reference is None or match is None:
+        return []
+    whole = _bytes(reference, match[2])
+    return [o for o in outcomes if o.runs and _bytes(o, match[2]) <= whole / float(match[1])]
+
+
+def _bytes(outcome: Outcome, what: str) -> float:
+    found = outcome.mean(lambda run: run["size"] and run["size"][what])
+    return math.inf if found is None else found
+
+
+def _best(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """Of rows that could stand in one place, the one that the validation split would choose."""
+    found = [(o.mean(lambda run: run["valid"].get(o.cell.table.choose)), o) for o in outcomes]  # noqa: B023
+    scored = [(score, o) for score, o in found if score is not None]
+    if not scored:
         return None
-    sizes = [o.mean(lambda run: run["size"] and run["size"][match[2]]) for o in (outcome, reference)]
-    if sizes[0] is None or sizes[1] is None or sizes[0] > sizes[1] / float(match[1]):
-        return None
-    return outcome
+    lower = scored[0][1].cell.table.choose_lower
+    return (min if lower else max)(scored, key=lambda pair: pair[0])[1]
 
 
 def _column(column: Column, values: list[list[float] | None], ours: list[bool]) -> list[Shown]:

@@ -12,8 +12,8 @@ from .layout import values_of
 from .plan import Outcome
 from .spec import SIZES, Table
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, for what is ours and for baselines; the others are
-# thin and grey or dark, and told apart by markers and dashes.
+# Okabe and Ito's colours, which colour-blind readers tell apart, for what is ours and for baselines; the others
+# are thin, and told apart by markers and dashes.
 STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 THIN = ("#56b4e9", "#8c6d1f", "#555555", "#7a4fa3", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
@@ -51,7 +51,7 @@ def panels(
 ) -> list[tuple[str, dict[str, Any], dict[str, list[Point]]]]:
     """Title, description and series of each panel that has a point; several data sets have panels each."""
     data = list(dict.fromkeys(outcome.cell.data.name for outcome in outcomes))
-    by = picture.get("by")
+    by: str | None = picture.get("by")
     kinds = [None] if by is None else [
         kind for kind in dict.fromkeys(o.cell.row.values.get(by) for o in outcomes) if kind is not None
     ]  # fmt: skip

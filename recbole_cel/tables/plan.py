@@ -1,4 +1,4 @@
-"""From a table to its jobs: for each row and data set, trials that are chosen from, and then the other seeds."""
+"""From a table to its jobs: for each row and data set, trials to choose from, and then the other seeds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from ..strategies.budget import KEY as BUDGET
 from .data_sets import DataSet
 from .job import Job
-from .solvers import RANK, STRENGTH
 from .rows import Row
+from .solvers import RANK, STRENGTH
 from .spec import Table
 
 Result = dict[str, Any]

@@ -40,7 +40,7 @@ class Worker:
         paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{PACKAGE.name}.tables.worker"],
             stdin=subprocess.PIPE,

@@ -46,8 +46,8 @@ class Source:
         over = "one seed" if len(self.seeds) == 1 else f"mean ± standard deviation over {len(self.seeds)} seeds"
         return [
             f"Made by: {self.command}",
-            f"Test metrics, {over}, which change the split too: {', '.join(map(str, self.seeds))}; what is chosen, "
-            "the validation split of the first chooses.",
+            f"Test metrics, {over}, which change the split too: {', '.join(map(str, self.seeds))}; options are "
+            "chosen on the validation split of the first.",
             f"Threads a run: {_listed(self.threads)}; machine: {_listed(self.machines)}; code: "
             f"{_listed(self.commits)}; {_listed(self.versions)}.",
         ]
@@ -193,8 +193,22 @@ def as_csv(table: Table, outcomes: Sequence[Outcome], source: Source) -> str:
     per_column = [f"{name}{end}" for name in names for end in ("", " spread", " by seed", f" {PAPER}")]
     own = [f"{kind}{what}" for kind in ("", "full ") for what in SIZES]
     write.writerow(
-        ["table", "dataset", "row", "model", "strategy", "options", "chosen", "trials", "seeds", "validation"]
-        + [*per_column, *own, "clusters", "seconds", "epochs", "reason", "threads", "machine", "commit", "command"]
+        [
+            *(
+                "table",
+                "dataset",
+                "row",
+                "model",
+                "strategy",
+                "options",
+                "chosen",
+                "trials",
+                "seeds",
+                "validation",
+            ),
+            *(*per_column, *own, "clusters", "seconds", "epochs", "reason"),
+            *("threads", "machine", "commit", "command"),
+        ]
     )
     for name in dict.fromkeys(outcome.cell.data.name for outcome in outcomes):
         of_data = [outcome for outcome in outcomes if outcome.cell.data.name == name]

@@ -24,7 +24,7 @@ STRATEGY, MODEL = "strategy", "model"
 ROW: dict[str, are.Check] = {
     "label": are.TEXT,
     MODEL: are.TEXT,
-    "solver": are.one_of(SOLVERS),
+    "solver": are.one_of([*SOLVERS]),
     STRATEGY: are.TEXT,
     "without": are.TEXTS,
     "each": ("keys with lists of values, or strategy: all", lambda v: _is_each(v)),

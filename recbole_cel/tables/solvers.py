@@ -46,7 +46,8 @@ def biases(parts: list[pd.DataFrame], strength: float, rank: int) -> Fitted:
     sizes = [1 + max(int(part[name].max()) for part in parts) for name in COLUMNS]
     columns = [[torch.tensor(part[name].to_numpy()) for name in COLUMNS] for part in parts]
     values = torch.tensor(parts[0]["Rating"].to_numpy(), dtype=torch.float32)
-    fitted = Biases(Ratings(*columns[0], values, *sizes), strength)
+    users, items = columns[0]
+    fitted = Biases(Ratings(users, items, values, *sizes), strength)
     return [fitted(*ids).numpy() for ids in columns[1:]], 1 + sum(sizes)
 
 
@@ -58,7 +59,7 @@ def als(parts: list[pd.DataFrame], strength: float, rank: int) -> Fitted:
     """
     if importlib.util.find_spec("cmfrec") is None:
         raise SettingError("cmfrec", "is not installed; python -m pip install 'recbole-cel[benchmark]'")
-    from cmfrec import CMF
+    from cmfrec import CMF  # type: ignore[import-untyped,unused-ignore]
 
     model = CMF(k=rank, lambda_=strength, nthreads=torch.get_num_threads(), verbose=False).fit(parts[0])
     predicted = [model.predict(user=part["UserId"], item=part["ItemId"]) for part in parts[1:]]
