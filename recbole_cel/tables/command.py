@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from tabulate import tabulate
 
 from ..__main__ import FAILED, in_one_line
-from ..options import SettingError, shown
+from ..options import SettingError
 from ..runs.files import check_folders, written_whole
 from ..runs.signals import say_when_stopped, stoppable
 from . import check, picture
@@ -227,6 +227,8 @@ def write(table: Table, outcomes: Sequence[Outcome], output: Path, command: str)
         print(f"recbole_cel: {picture.MISSING}", file=sys.stderr)
         return
     for one in table.pictures:
-        path = output / picture_name(table, one)
-        if not picture.draw(table, one, outcomes, path, " ".join(source.lines())):
-            print(f"recbole_cel: {shown(path.name)}: nothing to draw", file=sys.stderr)
+        for name in dict.fromkeys(sheet.data for sheet in of_table):
+            path = output / picture_name(table, one, name)
+            of_data = [outcome for outcome in outcomes if outcome.cell.data.name == name]
+            if not picture.draw(table, one, of_data, path, " ".join(source.lines())):
+                print(f"recbole_cel: {path}: no value to draw", file=sys.stderr)

@@ -44,6 +44,7 @@ class Sheet:
     """What stands under one heading.
 
     Attributes:
+        data: name of the data set.
         title: the data set, and whatever else it is of.
         headers: of all columns but the first, which has the labels.
         rows: label and cells.
@@ -51,6 +52,7 @@ class Sheet:
         notes: lines below.
     """
 
+    data: str
     title: str
     headers: list[str]
     rows: list[tuple[str, list[Shown]]]
@@ -130,7 +132,12 @@ def _flat(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
             headers.append(f"{column.name} ({PAPER})")
             columns.append(papers)
     labels = [outcome.cell.row.label for outcome in outcomes]
-    sheet = Sheet(title, headers, [(label, list(cells)) for label, cells in zip(labels, zip(*columns))])
+    sheet = Sheet(
+        outcomes[0].cell.data.name,
+        title,
+        headers,
+        [(label, list(cells)) for label, cells in zip(labels, zip(*columns))],
+    )
     sheet.reasons = _reasons(outcomes)
     if table.least:
         sheet.notes.append(_least(table, outcomes))
@@ -160,7 +167,7 @@ def _across(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
     headers = [f"{column.name}, {OWN_SIZE}", *map(str, across)]
     if all(cell.mean is None for cell in columns[0]):
         headers, rows = headers[1:], [(line, cells[1:]) for line, cells in rows]
-    return Sheet(title, headers, rows, _reasons(outcomes))
+    return Sheet(outcomes[0].cell.data.name, title, headers, rows, _reasons(outcomes))
 
 
 def _fitting(outcomes: Sequence[Outcome], budget: object, reference: Outcome | None) -> list[Outcome]:

@@ -104,13 +104,18 @@ def markdown(table: Table, sheets: Sequence[Sheet], source: Source, brief: bool 
             lines.append("")
     if not brief:
         lines += [f"{line}\n" for line in [*legend(table, sheets), *source.lines()]]
-        lines += [f"![{one['y_label']}]({picture_name(table, one)}.svg)\n" for one in table.pictures]
+        data = dict.fromkeys(sheet.data for sheet in sheets)
+        lines += [
+            f"![{one['y_label']}, {name}]({picture_name(table, one, name)}.svg)\n"
+            for name in data
+            for one in table.pictures
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def picture_name(table: Table, picture: dict[str, str]) -> str:
-    """Name of a picture's files, without what they end in."""
-    return "-".join(part for part in (table.name, picture.get("name")) if part)
+def picture_name(table: Table, picture: dict[str, str], data: str) -> str:
+    """Name of a picture's files on one data set, without what they end in."""
+    return "-".join(part for part in (table.name, picture.get("name"), data) if part)
 
 
 def _by_reason(sheet: Sheet) -> list[tuple[str, list[str]]]:
@@ -149,11 +154,11 @@ def latex(table: Table, sheets: Sequence[Sheet], source: Source) -> str:
     """A float for each sheet, to be put into a document that uses booktabs."""
     lines = [f"% {line}" for line in [*source.lines(), r"Needs \usepackage{booktabs}."]]
     for number, sheet in enumerate(sheets, 1):
-        caption = ". ".join([table.title, sheet.title, *(line.rstrip(".") for line in legend(table, [sheet]))])
+        caption = " ".join([*map(_sentence, (table.title, sheet.title)), *legend(table, [sheet])])
         lines += [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_escaped(caption)}.}}",
+            rf"\caption{{{_escaped(caption)}}}",
             rf"\label{{tab:{table.name}-{number}}}",
             rf"\begin{{tabular}}{{l{'r' * len(sheet.headers)}}}",
             r"\toprule",
@@ -166,6 +171,10 @@ def latex(table: Table, sheets: Sequence[Sheet], source: Source) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _latex_row(cells: Iterable[str]) -> str:
