@@ -14,8 +14,8 @@ from .spec import SIZES, Table
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, for what is ours and for baselines; the others
 # are thin, and told apart by markers and dashes.
-STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-THIN = ("#56b4e9", "#8c6d1f", "#555555", "#7a4fa3", "#999999")
+STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#222222", "#e69f00")
+THIN = ("#56b4e9", "#8c6d1f", "#777777", "#7a4fa3", "#b5651d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 LABELS = {size: f"kB of the tables in {size}, codes included" for size in SIZES[:2]} | {
@@ -49,27 +49,23 @@ def can_draw() -> bool:
 def panels(
     table: Table, picture: dict[str, Any], outcomes: Sequence[Outcome]
 ) -> list[tuple[str, dict[str, Any], dict[str, list[Point]]]]:
-    """Title, description and series of each panel that has a point; several data sets have panels each."""
-    data = list(dict.fromkeys(outcome.cell.data.name for outcome in outcomes))
-    by: str | None = picture.get("by")
-    kinds = [None] if by is None else [
-        kind for kind in dict.fromkeys(o.cell.row.values.get(by) for o in outcomes) if kind is not None
-    ]  # fmt: skip
+    """Title, description and series of each panel that has a point; the outcomes are of one data set."""
+    by = picture.get("by", "")
+    kinds = [kind for kind in dict.fromkeys(o.cell.row.values.get(by) for o in outcomes) if kind is not None]
     found = []
-    for name in data:
-        for kind in kinds:
-            for panel in picture["panels"]:
-                of_panel = [
-                    outcome
-                    for outcome in outcomes
-                    if outcome.cell.data.name == name
-                    and (by is None or outcome.cell.row.values.get(by) in (kind, None))
-                    and outcome.cell.row.group in (panel.get("group"), None)
-                ]
-                series = _series(table, picture, panel, of_panel)
-                if any(point.x is not None for points in series.values() for point in points):
-                    title = ", ".join(str(part) for part in (name, kind, panel.get("title")) if part)
-                    found.append((title, panel, series))
+    for kind in kinds or [None]:
+        for panel in picture["panels"]:
+            of_panel = [
+                outcome
+                for outcome in outcomes
+                if outcome.cell.row.values.get(by) in (kind, None)
+                and outcome.cell.row.group in (panel.get("group"), None)
+            ]
+            series = _series(table, picture, panel, of_panel)
+            if any(point.x is not None for points in series.values() for point in points):
+                name = outcomes[0].cell.data.name
+                title = ", ".join(str(part) for part in (name, kind, panel.get("title")) if part)
+                found.append((title, panel, series))
     return found
 
 
@@ -93,25 +89,23 @@ def _series(
 
 
 def styles(outcomes: Sequence[Outcome]) -> dict[str, Style]:
-    """A style for each series: strong for ours and for what has no rivals of its kind, thin for the rest."""
+    """A style for each series: strong for ours and what is to stand out, or for all if they are few, else thin."""
+    kinds: dict[str, tuple[bool, bool]] = {}
+    for outcome in outcomes:
+        row = outcome.cell.row
+        if row.model is not None or row.solver is not None:
+            kinds.setdefault(row.series, (row.ours, row.emphasis))
+    few = len(kinds) <= len(STRONG)
     found: dict[str, Style] = {}
     counts = {True: 0, False: 0}
-    kinds: dict[str, list[bool]] = {}
-    for outcome in outcomes:
-        kinds.setdefault(outcome.cell.row.series, []).append(outcome.cell.row.ours or outcome.cell.row.emphasis)
-    few = len(kinds) <= len(STRONG)
-    for name, flags in kinds.items():
+    # Ours have the first colours in every picture.
+    for name, flags in sorted(kinds.items(), key=lambda item: [not flag for flag in item[1]]):
         strong = few or any(flags)
         number = counts[strong]
         counts[strong] += 1
-        colours = STRONG if strong else THIN
-        start = 0 if strong else 4
-        found[name] = Style(
-            colours[number % len(colours)],
-            MARKERS[(number + start) % len(MARKERS)],
-            "-" if strong else DASHES[number % len(DASHES)],
-            strong,
-        )
+        colours, start = (STRONG, 0) if strong else (THIN, 4)
+        dash = "-" if strong else DASHES[number % len(DASHES)]
+        found[name] = Style(colours[number % len(colours)], MARKERS[(number + start) % len(MARKERS)], dash, strong)
     return found
 
 

@@ -21,6 +21,11 @@ LATEX = {
 }
 
 
+# Names of columns in CSV, before those of the table and after.
+FIRST = "table dataset row model strategy options chosen trials seeds validation".split()
+LAST = "clusters seconds epochs reason threads machine commit command".split()
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the numbers of a table are from.
@@ -201,24 +206,7 @@ def as_csv(table: Table, outcomes: Sequence[Outcome], source: Source) -> str:
     names = [column.name for column in table.columns]
     per_column = [f"{name}{end}" for name in names for end in ("", " spread", " by seed", f" {PAPER}")]
     own = [f"{kind}{what}" for kind in ("", "full ") for what in SIZES]
-    write.writerow(
-        [
-            *(
-                "table",
-                "dataset",
-                "row",
-                "model",
-                "strategy",
-                "options",
-                "chosen",
-                "trials",
-                "seeds",
-                "validation",
-            ),
-            *(*per_column, *own, "clusters", "seconds", "epochs", "reason"),
-            *("threads", "machine", "commit", "command"),
-        ]
-    )
+    write.writerow([*FIRST, *per_column, *own, *LAST])
     for name in dict.fromkeys(outcome.cell.data.name for outcome in outcomes):
         of_data = [outcome for outcome in outcomes if outcome.cell.data.name == name]
         for outcome in of_data:
