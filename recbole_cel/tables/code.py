@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from ..config import TABLES, properties_folder
+from ..model import split_name
 from ..strategies import strategies
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -26,7 +27,8 @@ REGISTRY = "strategies"
 def digest(strategy: str | None) -> str:
     """A digest of all code and property files that a run with ``strategy`` (or none) depends on."""
     found = hashlib.sha256()
-    files = {PACKAGE / "__init__.py", *(_file(module) for module in modules(strategy))}
+    # What merely lists the strategies changes with every new one.
+    files = {PACKAGE / "__init__.py", *(_file(module) for module in modules(strategy) - {REGISTRY})}
     for file in sorted(files):
         found.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
     if strategy is not None:
@@ -35,9 +37,20 @@ def digest(strategy: str | None) -> str:
             found.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
     for file in sorted(properties_folder().rglob("*.yaml")):
         name = file.relative_to(properties_folder())
-        if name.parts[0] != TABLES:
+        if _counts(name, strategy):
             found.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+def _counts(file: Path, strategy: str | None) -> bool:
+    """Whether a property file, by its path in that folder, can be read by a run with ``strategy``."""
+    folder = file.parts[0]
+    if folder == "embedding":
+        return file.stem == strategy
+    if folder == "model":
+        of_model = split_name(file.stem)[1]
+        return of_model is None or of_model.name == strategy
+    return folder != TABLES and (folder == strategy or folder not in strategies())
 
 
 def modules(strategy: str | None) -> set[str]:

@@ -33,11 +33,12 @@ class Point(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How a series is drawn."""
+    """How a series is drawn; ``flat`` is the dash of a line from side to side."""
 
     colour: str
     marker: str
     dash: Any
+    flat: Any
     strong: bool
 
 
@@ -50,7 +51,7 @@ def panels(
     table: Table, picture: dict[str, Any], outcomes: Sequence[Outcome]
 ) -> list[tuple[str, dict[str, Any], dict[str, list[Point]]]]:
     """Title, description and series of each panel that has a point; the outcomes are of one data set."""
-    by = picture.get("by", "")
+    by: str = picture.get("by", "")
     kinds = [kind for kind in dict.fromkeys(o.cell.row.values.get(by) for o in outcomes) if kind is not None]
     found = []
     for kind in kinds or [None]:
@@ -72,7 +73,8 @@ def panels(
 def _series(
     table: Table, picture: dict[str, Any], panel: dict[str, Any], outcomes: list[Outcome]
 ) -> dict[str, list[Point]]:
-    x, column = panel.get("x", picture.get("x")), table.column(picture["y"])
+    x: str = panel.get("x") or picture["x"]
+    column = table.column(picture["y"])
     found: dict[str, list[Point]] = {}
     for outcome in outcomes:
         values = values_of(outcome, column, outcomes)
@@ -105,7 +107,8 @@ def styles(outcomes: Sequence[Outcome]) -> dict[str, Style]:
         counts[strong] += 1
         colours, start = (STRONG, 0) if strong else (THIN, 4)
         dash = "-" if strong else DASHES[number % len(DASHES)]
-        found[name] = Style(colours[number % len(colours)], MARKERS[(number + start) % len(MARKERS)], dash, strong)
+        marker, flat = MARKERS[(number + start) % len(MARKERS)], DASHES[1 + number % (len(DASHES) - 1)]
+        found[name] = Style(colours[number % len(colours)], marker, dash, flat, strong)
     return found
 
 
@@ -159,7 +162,7 @@ def _draw_panel(axes: Any, series: dict[str, list[Point]], style: dict[str, Styl
         placed = [point for point in points if point.x is not None]
         for point in points:
             if point.x is None:
-                axes.axhline(point.y, linestyle=look.dash if look.dash != "-" else "--", linewidth=width, **common)
+                axes.axhline(point.y, linestyle=look.flat, linewidth=width, **common)
         if placed:
             axes.errorbar(
                 [point.x for point in placed],
@@ -192,7 +195,7 @@ def _handle(name: str, look: Style, found: list[tuple[str, dict[str, Any], dict[
     points = [point for _, _, series in found for point in series.get(name, [])]
     flat = all(point.x is None for point in points)
     alone = not flat and all(len(series.get(name, [])) <= 1 for _, _, series in found)
-    dash = ("--" if look.dash == "-" else look.dash) if flat else look.dash
+    dash = look.flat if flat else look.dash
     return Line2D(
         [], [], color=look.colour, label=name, linewidth=1.9 if look.strong else 1.0,
         linestyle="none" if alone else dash, marker="none" if flat else look.marker,

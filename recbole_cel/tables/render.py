@@ -22,8 +22,8 @@ LATEX = {
 
 
 # Names of columns in CSV, before those of the table and after.
-FIRST = "table dataset row model strategy options chosen trials seeds validation".split()
-LAST = "clusters seconds epochs reason threads machine commit command".split()
+FIRST = ["table", "dataset", "row", "model", "strategy", "options", "chosen", "trials", "seeds", "validation"]
+LAST = ["clusters", "seconds", "epochs", "reason", "threads", "machine", "commit", "command"]
 
 
 @dataclass(frozen=True)
