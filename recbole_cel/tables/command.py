@@ -124,7 +124,7 @@ def _data_sets(tables: Sequence[Table], data_path: str | None, fetched: bool) ->
             if (name, table.protocol) in found:
                 continue
             try:
-                found[name, table.protocol] = find(name, table.protocol, data_path, fetched)
+                found[name, table.protocol] = find(name, table.protocol, table.folder, data_path, fetched)
             except SettingError as error:
                 found[name, table.protocol] = None
                 line = " ".join(str(error).split())

@@ -33,22 +33,23 @@ class DataSet:
     options: dict[str, Any]
 
 
-def find(name: str, protocol: str, data_path: str | None, fetched: bool = True) -> DataSet:
+def find(name: str, protocol: str, own: Path, data_path: str | None, fetched: bool = True) -> DataSet:
     """A data set whose files are there, or can be fetched.
 
     Args:
         name: of the data set.
         protocol: such as ``label``, ``rating``, ``implicit``: what it is used for.
+        own: folder of the table's file, whose ``data`` is looked into before ours.
         data_path: folder in which the folders of data sets lie.
         fetched: whether RecBole's address of it is asked if it is not there.
 
     Raises:
         SettingError: if it is not there, or has no such protocol; one line that says where to put it.
     """
-    file = properties_folder() / TABLES / "data" / name / f"{protocol}.yaml"
-    if not file.is_file():
-        where = f"properties/{TABLES}/data/{name}/{protocol}.yaml"
-        raise SettingError("dataset", f"{name} has no protocol {protocol}; it would be in {where}")
+    places = [folder / "data" / name / f"{protocol}.yaml" for folder in (own, properties_folder() / TABLES)]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise SettingError("dataset", f"{name} has no protocol {protocol}; it would be in {places[0]}")
     options = yaml_files.read(file)
     example = Path(recbole.__file__).resolve().parent / "dataset_example"
     folder = example if name == EXAMPLE else Path(data_path or DEFAULT).absolute()

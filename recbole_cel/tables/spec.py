@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; see ``docs/tables.md`` for the keys of its file, which have the same names."""
+    """A table; see ``docs/tables.md`` for the keys of its file, which have the same names.
+
+    ``folder`` is where that file is.
+    """
 
     name: str
     title: str
@@ -110,6 +113,7 @@ class Table:
     least: dict[str, str] = field(default_factory=dict)
     pictures: list[dict[str, Any]] = field(default_factory=list)
     quick: bool = False
+    folder: Path = Path()
 
     def column(self, name: str) -> Column:
         """The column of that name."""
@@ -145,7 +149,9 @@ def read_table(name: str, quick: bool = False) -> Table:
     file = file_of(name)
     given = yaml_files.read(file)
     other = given.pop("quick", None) or {}
-    return table_of(file.stem, given, other if quick else None)
+    if not are.MAPPING[1](other):
+        raise SettingError(f"table {file.stem}", f"must have keys with values as quick, got {shown(other)}")
+    return replace(table_of(file.stem, given, other if quick else None), folder=file.parent)
 
 
 def table_of(name: str, given: Mapping[str, Any], quick: Mapping[str, Any] | None = None) -> Table:
