@@ -108,7 +108,7 @@ def markdown(table: Table, sheets: Sequence[Sheet], source: Source, brief: bool 
             lines += [f"- {reason}: {'; '.join(labels)}" for reason, labels in _by_reason(sheet)]
             lines.append("")
     if not brief:
-        lines += [f"{line}\n" for line in [*legend(table, sheets), *source.lines()]]
+        lines += [f"{_starred(line)}\n" for line in [*legend(table, sheets), *source.lines()]]
         data = dict.fromkeys(sheet.data for sheet in sheets)
         lines += [
             f"![{one['y_label']}, {name}]({picture_name(table, one, name)}.svg)\n"
@@ -144,8 +144,12 @@ def _markdown_cell(cell: Shown) -> str:
         number = f"**{number}**"
     elif cell.place == 2:
         number = f"<u>{number}</u>"
-    # Stars would be taken for emphasis.
-    return number + cell.mark.replace("*", r"\*")
+    return number + _starred(cell.mark)
+
+
+def _starred(text: str) -> str:
+    """``text`` whose stars are not taken for emphasis."""
+    return text.replace("*", r"\*")
 
 
 def _number(cell: Shown) -> str:
