@@ -48,8 +48,8 @@ def resumable(file: str | os.PathLike[str] | None) -> None:
     _STATE.resume_file = None if file is None else Path(file)
 
 
-def say_when_stopped(advice: str | None) -> None:
-    """What to do after the program was stopped, where it is none that trains one model; None for the usual."""
+def say_when_stopped(advice: str) -> None:
+    """Within :func:`stoppable`, tell what to do after a stop, where it is no run of one model that is stopped."""
     _STATE.advice = advice
 
 
@@ -120,7 +120,7 @@ def stoppable() -> Iterator[None]:
         print(f"\nrecbole_cel: stopped by {name}; {how_to_resume()}", file=sys.stderr, flush=True)
         raise SystemExit(int(code)) from None
     finally:
-        _STATE.received = _STATE.handler = None
+        _STATE.received = _STATE.handler = _STATE.advice = None
         for number, handler in before.items():
             signal.signal(number, handler)
 

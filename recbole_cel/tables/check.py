@@ -93,5 +93,5 @@ def compare(pairs: Sequence[tuple[Kept, Outcome]], say: Say) -> bool:
         before, after = statistics.mean(kept.values), statistics.mean(now)
         within = abs(after - before) <= allowed
         well = well and within
-        say(f"{what} was {before:.4f} ± {allowed:.4f}, is {after:.4f}: {'' if within else 'NOT '}as it was")
+        say(f"{what} was {before:.4f} ± {allowed:.4f}, is {after:.4f}: {'' if within else 'not '}as it was")
     return well

@@ -41,10 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Make tables; gives the exit code, 1 also where a check finds a cell that is not as it was."""
     failed = list[bool]()
     say_when_stopped("jobs that were finished are kept; the same command goes on from there")
-    try:
-        code = in_one_line(lambda: failed.append(not _run(sys.argv[1:] if words is None else words)))
-    finally:
-        say_when_stopped(None)
+    code = in_one_line(lambda: failed.append(not _run(sys.argv[1:] if words is None else words)))
     return code or (FAILED if any(failed) else 0)
 
 

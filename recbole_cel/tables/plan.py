@@ -35,6 +35,7 @@ class Cell:
     row: Row
     data: DataSet
     seeds: list[int] = field(default_factory=list)
+    _later: dict[int, list[tuple[str, Job]]] = field(default_factory=dict)
 
     @property
     def reason(self) -> str | None:
@@ -92,6 +93,13 @@ class Cell:
         number = self.chosen(known)
         return [*self.trials, *([] if number is None else self._others(number))]
 
+    def left(self, known: Known) -> int:
+        """Number of its jobs that are not known yet, if no trial fails."""
+        if not self.trials or self.is_hopeless(known):
+            return 0
+        unknown = sum(key not in known for key, _ in self.trials)
+        return unknown + len(self.seeds) - 1 if unknown else sum(key not in known for key, _ in self.jobs(known))
+
     def outcome(self, known: Known) -> Outcome:
         """What came of it."""
         number = self.chosen(known)
@@ -109,7 +117,9 @@ class Cell:
         return Outcome(self, self.choices[number], results)
 
     def _others(self, number: int) -> list[tuple[str, Job]]:
-        return [_keyed(self._job(self.choices[number], seed)) for seed in self.seeds[1:]]
+        if number not in self._later:
+            self._later[number] = [_keyed(self._job(self.choices[number], seed)) for seed in self.seeds[1:]]
+        return self._later[number]
 
     def _job(self, choice: Mapping[str, Any], seed: int) -> Job:
         row, solver = self.row, self.row.solver

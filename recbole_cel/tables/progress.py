@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
@@ -62,14 +61,11 @@ class _Runner:
         self._cells = cells
         self._asked: set[str] = set()
         self._waiting: dict[str, list[Cell]] = {}
-        self._labels: Counter[str] = Counter()
 
     @property
     def total(self) -> int:
-        """Jobs in all, as far as can be known."""
-        keys = {key for cell in self._cells for key, _ in cell.trials if not cell.is_hopeless(self.known)}
-        others = sum(len(cell.seeds) - 1 for cell in self._cells if cell.trials and self._may_go_on(cell))
-        return max(len(keys) + others, self.done)
+        """Jobs in all, as far as can be known; what several cells need counts for each until it is there."""
+        return self.done + sum(cell.left(self.known) for cell in self._cells)
 
     @property
     def done(self) -> int:
@@ -92,9 +88,6 @@ class _Runner:
             cell = cells[0]
             say(f"{cell.table.name}: {cell.row.label} on {job.dataset}, seed {job.seed}: {result[ERROR]}")
         return [one for cell in cells for one in self._ask(cell)]
-
-    def _may_go_on(self, cell: Cell) -> bool:
-        return not cell.is_hopeless(self.known)
 
     def _ask(self, cell: Cell) -> list[tuple[str, Job]]:
         """The jobs of a cell that neither run nor are known, as long as what is kept leads to others."""

@@ -24,7 +24,11 @@ grid: {learning_rate: [0.001, 0.02]}
 seeds: [1, 2]
 rows:
   - {label: full, model: FM, strategy: full}
-  - {label: CEL, model: FM, strategy: cel, ours: True, options: {cel_max_clusters: 4, cel_levels: 1, cel_split_gain: 0.0}}
+  - label: CEL
+    model: FM
+    strategy: cel
+    ours: True
+    options: {cel_max_clusters: 4, cel_levels: 1, cel_split_gain: 0.0}
   - {label: too small, model: FM, strategy: modulo_hash, options: {embedding_budget: 1 B}}
 pictures:
   - {x: serving, x_label: kB, y: AUC, y_label: test AUC, log: True}

@@ -82,8 +82,8 @@ def test_markdown(made):
         "",
         "Made by: python run_tables.py small",
         "",
-        "Test metrics, mean ± standard deviation over 3 seeds, which change the split too: 1, 2, 3; options are chosen "
-        "on the validation split of the first.",
+        "Test metrics, mean ± standard deviation over 3 seeds, which change the split too: 1, 2, 3; options are "
+        "chosen on the validation split of the first.",
         "",
         "Threads a run: 1; machine: A processor, 2 cores; code: abc1234; torch 2.0.",
     ]
@@ -98,9 +98,11 @@ def test_latex(made):
         r"\toprule",
         r" & AUC & AUC (paper) & LogLoss & gain, \% & kB \\",
         r"\midrule",
-        r"full & \underline{0.7040 $\pm$ 0.0053} & 0.7900 & \underline{0.30 $\pm$ 0.01} & 0.00 $\pm$ 0.00 & 1.0 \\",
+        r"full & \underline{0.7040 $\pm$ 0.0053} & 0.7900 & \underline{0.30 $\pm$ 0.01} & 0.00 $\pm$ 0.00 "
+        r"& 1.0 \\",
         r"b\_iases | 1 & 0.6100 $\pm$ 0.0100 &  & 0.39 $\pm$ 0.01 & -13.35 $\pm$ 1.45 & 1.0 \\",
-        r"CEL & \textbf{0.8041 $\pm$ 0.0053}$^{**}$ &  & \textbf{0.20 $\pm$ 0.01}$^{**}$ & 14.21 $\pm$ 0.10 & 1.0 \\",
+        r"CEL & \textbf{0.8041 $\pm$ 0.0053}$^{**}$ &  & \textbf{0.20 $\pm$ 0.01}$^{**}$ & 14.21 $\pm$ 0.10 "
+        r"& 1.0 \\",
         r"no budget &  &  &  &  &  \\",
         r"\bottomrule",
     ]
@@ -123,7 +125,8 @@ def test_values_across_and_rows_that_fit():
     rows = [
         {"label": "full", "model": "FM", "strategy": "full", "reference": True},
         {"label": "small", "model": "LR", "strategy": "full"},
-        {"label": "CEL {embedding_budget}", "series": "CEL", "model": "FM", "strategy": "cel", "each": each, "ours": True},
+        {"label": "CEL {embedding_budget}", "series": "CEL", "model": "FM", "strategy": "cel", "each": each}
+        | {"ours": True},
     ]  # fmt: skip
     given = {**GIVEN, "rows": rows, "across": "embedding_budget", "columns": COLUMNS[:1]}
     runs = {

@@ -25,7 +25,9 @@ def test_what_a_paired_test_knows_nothing_of(ours, rival):
     assert of.p_value(ours, rival) is None
 
 
-@pytest.mark.parametrize(("p", "stars"), [(None, ""), (0.2, ""), (0.05, ""), (0.049, "*"), (0.01, "*"), (0.009, "**")])
+@pytest.mark.parametrize(
+    ("p", "stars"), [(None, ""), (0.2, ""), (0.05, ""), (0.049, "*"), (0.01, "*"), (0.009, "**")]
+)
 def test_marks_of_a_p_value(p, stars):
     assert of.mark(p) == stars
 
