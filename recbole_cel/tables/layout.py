@@ -139,6 +139,9 @@ def _flat(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
         [(label, list(cells)) for label, cells in zip(labels, zip(*columns))],
     )
     sheet.reasons = _reasons(outcomes)
+    groups = [column.group for column in table.columns if column.group is not None]
+    if groups:
+        sheet.notes.append(_interactions(groups, outcomes))
     if table.least:
         sheet.notes.append(_least(table, outcomes))
     return sheet
@@ -229,6 +232,16 @@ def _reasons(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
         for outcome in outcomes
         if outcome.reason and not (outcome.cell.row.model is None and outcome.cell.row.solver is None)
     ]
+
+
+def _interactions(groups: Sequence[str], outcomes: Sequence[Outcome]) -> str:
+    """How many test interactions the groups have, which are the same for all rows."""
+    numbers = []
+    for group in dict.fromkeys(groups):
+        found = [outcome.mean(lambda run: run["cold"].get(group, [0])[0]) for outcome in outcomes]  # noqa: B023
+        number = next((one for one in found if one is not None), 0)
+        numbers.append(f"{group}: {number:.0f}")
+    return f"Test interactions, mean over seeds: {'; '.join(numbers)}."
 
 
 def _least(table: Table, outcomes: Sequence[Outcome]) -> str:

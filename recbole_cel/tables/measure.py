@@ -96,7 +96,7 @@ def measure(
         config_files: YAML files.
         options: overrides.
         cold: numbers of training interactions below which to look apart.
-        also: options of a second evaluation of the same model on the same split, whose metrics are added; for
+        also: options of a second evaluation of the same model on the test split, whose metrics are added; for
             metrics of single scores beside those of ranked lists.
     """
     config = Config(model, dataset, list(config_files) or None, dict(options), command_line=False)
@@ -114,7 +114,7 @@ def measure(
     cold_groups = groups(trainer, train_data._dataset, cold) if trainer.collected else {}
     if also:
         second = Config(model, dataset, list(config_files) or None, {**options, **also}, command_line=False)
-        valid, test = ({**one, **more} for one, more in zip((valid, test), _evaluated(second, recommender)))
+        test = {**test, **_evaluated(second, recommender)}
     size, full = sizes(trainer)
     return Measured(
         {name: float(value) for name, value in valid.items()},
@@ -128,12 +128,12 @@ def measure(
     )
 
 
-def _evaluated(config: Config, recommender: Any) -> list[dict[str, float]]:
-    """Metrics of a trained model on the validation and the test split under another configuration."""
+def _evaluated(config: Config, recommender: Any) -> dict[str, float]:
+    """Metrics of a trained model on the test split under another configuration."""
     init_seed(config["seed"], config["reproducibility"])
-    _, *parts = data_preparation(config, create_dataset(config))
+    _, _, test_data = data_preparation(config, create_dataset(config))
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
-    return [trainer.evaluate(part, load_best_model=False) for part in parts]
+    return dict(trainer.evaluate(test_data, load_best_model=False))
 
 
 def sizes(trainer: Trainer) -> tuple[Size | None, Size | None]:

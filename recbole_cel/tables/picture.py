@@ -21,6 +21,8 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 LABELS = {size: f"kB of the tables in {size}, codes included" for size in SIZES[:2]} | {
     "parameters": "thousands of numbers in the tables"
 }
+# Series from which a panel is made taller.
+CROWDED = 12
 MISSING = "pictures need matplotlib; python -m pip install 'recbole-cel[plot]'"
 
 
@@ -136,7 +138,8 @@ def draw(table: Table, picture: dict[str, Any], outcomes: Sequence[Outcome], pat
     down = -(-len(found) // across)
     lines = [name for name in style if any(name in series for _, _, series in found)]
     legend_columns = 1 + (len(lines) > 13 * down)
-    figure = Figure(figsize=(3.6 * across + 2.2 * legend_columns, 3.1 * down + 0.3), layout="constrained")
+    height = 3.1 if len(lines) <= CROWDED else 3.9
+    figure = Figure(figsize=(3.6 * across + 2.2 * legend_columns, height * down + 0.3), layout="constrained")
     for number, (title, panel, series) in enumerate(found, 1):
         axes = figure.add_subplot(down, across, number)
         _draw_panel(axes, series, style, picture.get("log", False))
@@ -167,7 +170,8 @@ def _draw_panel(axes: Any, series: dict[str, list[Point]], style: dict[str, Styl
             axes.errorbar(
                 [point.x for point in placed],
                 [point.y for point in placed],
-                yerr=[point.error for point in placed] if any(point.error for point in placed) else None,
+                # Those of many thin lines would hide each other.
+                yerr=[point.error for point in placed] if look.strong and any(p.error for p in placed) else None,
                 marker=look.marker, markersize=6 if look.strong else 4.5, linewidth=width, capsize=2,
                 linestyle=look.dash, **common,
             )  # fmt: skip

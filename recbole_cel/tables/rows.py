@@ -174,7 +174,7 @@ def _expanded(entry: Mapping[str, Any], table: Mapping[str, Any], columns: list[
                 series=filled(entry.get("series", label), known, where),
                 group=filled(entry["group"], known, where) if "group" in entry else None,
                 values=known,
-                reason=_check(model, solver, strategy, options, {**entry, "paper": paper}, where),
+                reason=_check(model, solver, strategy, options, {"grid": table.get("grid", {}), **entry}, where),
             )
         )
     return rows
@@ -204,10 +204,12 @@ def _check(
     """
     if model is not None and solver is not None:
         raise SettingError(where, "has model and solver; one of them is right")
-    if model is None and solver is None and not entry["paper"]:
+    if model is None and solver is None and not entry.get("paper"):
         raise SettingError(where, "must have model, solver, or figures of the paper")
     if model is None:
         return None
+    # Of what is tried, the first values stand for all.
+    options = {**options, **{key: values[0] for key, values in entry["grid"].items()}}
     keys.check_keys(options, where)
     CELSettings.from_config(options)
     kind = None if strategy is None else get_strategy(strategy)

@@ -68,6 +68,7 @@ def test_all_strategies_are_those_that_are_registered(tmp_path):
         ("label: full", "label: '{modle}'", ["{modle}", "model"]),
         ("options: {embedding_budget: 1 B}", "files: [../pyproject.toml]", ["properties/"]),
         ("strategy: full}", "strategy: full, paper: {AUk: 1}}", ["AUk", "did you mean AUC?"]),
+        ("grid: {learning_rate", "grid: {learning_rat", ["row 1", "learning_rat", "did you mean learning_rate?"]),
         ("title: Tiny", "title: [", ["line"]),
     ],
 )
