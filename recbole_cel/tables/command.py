@@ -22,7 +22,7 @@ from .cache import Cache
 from .data_sets import DataSet, find
 from .layout import sheets
 from .plan import Cell, Outcome, cells, with_threads
-from .progress import run_cells
+from .progress import run_cells, say
 from .render import as_csv, latex, markdown, picture_name, source_of
 from .spec import Table, file_of, names, read_table
 
@@ -93,10 +93,18 @@ def _run(words: Sequence[str]) -> bool:
     if args.check:
         return _check(tables, of_tables, output, args.check, number)
     check_folders({"--output": args.output})
-    known = run_cells([cell for of_table in of_tables for cell in of_table], cache, number)
-    for table, of_table in zip(tables, of_tables):
-        if of_table:
-            write(table, [cell.outcome(known) for cell in of_table], output, _command(table, args))
+    written: dict[str, str] = {}
+
+    def write_finished(known: dict[str, Any]) -> None:
+        # As soon as a table is complete: those after it may take hours.
+        for table, of_table in zip(tables, of_tables):
+            if table.name not in written and of_table and not any(cell.left(known) for cell in of_table):
+                outcomes = [cell.outcome(known) for cell in of_table]
+                written[table.name] = write(table, outcomes, output, _command(table, args))
+
+    all_cells = [cell for of_table in of_tables for cell in of_table]
+    write_finished(run_cells(all_cells, cache, number, after=write_finished))
+    print("\n".join(written[table.name] for table in tables if table.name in written))
     return True
 
 
@@ -205,8 +213,8 @@ def _command(table: Table, args: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def write(table: Table, outcomes: Sequence[Outcome], output: Path, command: str) -> None:
-    """Write a table in all forms, and print its short form."""
+def write(table: Table, outcomes: Sequence[Outcome], output: Path, command: str) -> str:
+    """Write a table in all forms; gives its short form."""
     of_table, source = sheets(table, outcomes), source_of(command, table.seeds, outcomes)
     texts = {
         "csv": as_csv(table, outcomes, source),
@@ -216,16 +224,17 @@ def write(table: Table, outcomes: Sequence[Outcome], output: Path, command: str)
     for ending, text in texts.items():
         with written_whole(output / f"{table.name}.{ending}") as file:
             file.write(text.encode())
-    print(markdown(table, of_table, source, brief=True))
+    brief = markdown(table, of_table, source, brief=True)
     empty = sum(outcome.reason is not None and bool(outcome.cell.row.model) for outcome in outcomes)
     if empty:
-        print(f"{empty} of {len(outcomes)} rows stay empty; {output / table.name}.md says why.\n")
+        brief += f"\n{empty} of {len(outcomes)} rows stay empty; {output / table.name}.md says why.\n"
     if table.pictures and not picture.can_draw():
-        print(f"recbole_cel: {picture.MISSING}", file=sys.stderr)
-        return
+        say(picture.MISSING)
+        return brief
     for one in table.pictures:
         for name in dict.fromkeys(sheet.data for sheet in of_table):
             path = output / picture_name(table, one, name)
             of_data = [outcome for outcome in outcomes if outcome.cell.data.name == name]
             if not picture.draw(table, one, of_data, path, " ".join(source.lines())):
-                print(f"recbole_cel: {path}: no value to draw", file=sys.stderr)
+                say(f"{path}: no value to draw")
+    return brief

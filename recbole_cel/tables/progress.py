@@ -20,7 +20,13 @@ def say(line: str) -> None:
     tqdm.write(f"recbole_cel: {' '.join(line.split())}", file=sys.stderr)
 
 
-def run_cells(cells: Sequence[Cell], cache: Cache, number: int, say: Say = say) -> dict[str, Result]:
+def run_cells(
+    cells: Sequence[Cell],
+    cache: Cache,
+    number: int,
+    say: Say = say,
+    after: Callable[[dict[str, Result]], None] = lambda known: None,
+) -> dict[str, Result]:
     """Run what is not kept yet; gives all results by the keys of their jobs.
 
     A job that fails is one line, and no end of the others.
@@ -30,6 +36,7 @@ def run_cells(cells: Sequence[Cell], cache: Cache, number: int, say: Say = say) 
         cache: where results are kept as soon as they are there.
         number: of processes.
         say: takes lines for the user.
+        after: called with all that is known after each job.
     """
     runner = _Runner(cells, cache)
     waiting = runner.start()
@@ -47,6 +54,7 @@ def run_cells(cells: Sequence[Cell], cache: Cache, number: int, say: Say = say) 
             finished = pool.next()
             running -= 1
             waiting = runner.take(finished, say)
+            after(runner.known)
             bar.total = runner.total
             bar.update(runner.done - bar.n)
     return runner.known
