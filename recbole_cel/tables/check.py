@@ -29,7 +29,6 @@ class Kept(NamedTuple):
         choice: the options that were chosen.
         seeds: that it was run with.
         values: of the first column, by seed.
-        seconds: that a run took.
     """
 
     dataset: str
@@ -37,7 +36,6 @@ class Kept(NamedTuple):
     choice: dict[str, object]
     seeds: list[int]
     values: list[float]
-    seconds: float
 
 
 def read(file: Path, table: Table) -> list[Kept]:
@@ -57,7 +55,7 @@ def read(file: Path, table: Table) -> list[Kept]:
                     values = [float(value) for value in line[column].split()]
                     seeds = [int(seed) for seed in line["seeds"].split()]
                     choice = json.loads(line["chosen"])
-                    found.append(Kept(line["dataset"], line["row"], choice, seeds, values, float(line["seconds"])))
+                    found.append(Kept(line["dataset"], line["row"], choice, seeds, values))
     except (KeyError, TypeError, ValueError, UnicodeDecodeError):
         raise SettingError("--check", f"cannot read {file}; it must be as run_tables.py wrote it") from None
     return found

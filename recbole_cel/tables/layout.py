@@ -50,6 +50,7 @@ class Sheet:
         rows: label and cells.
         reasons: labels of rows that stay empty, with the reason.
         notes: lines below.
+        won: in how many columns ours are first, and how many have values of ours and of rivals.
     """
 
     data: str
@@ -58,6 +59,7 @@ class Sheet:
     rows: list[tuple[str, list[Shown]]]
     reasons: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    won: tuple[int, int] = (0, 0)
 
 
 def values_of(outcome: Outcome, column: Column, others: Sequence[Outcome]) -> list[float] | None:
@@ -139,6 +141,7 @@ def _flat(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
         [(label, list(cells)) for label, cells in zip(labels, zip(*columns))],
     )
     sheet.reasons = _reasons(outcomes)
+    sheet.won = _won(columns, ours)
     groups = [column.group for column in table.columns if column.group is not None]
     if groups:
         sheet.notes.append(_interactions(groups, outcomes))
@@ -170,7 +173,7 @@ def _across(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
     headers = [f"{column.name}, {OWN_SIZE}", *map(str, across)]
     if all(cell.mean is None for cell in columns[0]):
         headers, rows = headers[1:], [(line, cells[1:]) for line, cells in rows]
-    return Sheet(outcomes[0].cell.data.name, title, headers, rows, _reasons(outcomes))
+    return Sheet(outcomes[0].cell.data.name, title, headers, rows, _reasons(outcomes), won=_won(columns, ours))
 
 
 def _fitting(outcomes: Sequence[Outcome], budget: object, reference: Outcome | None) -> list[Outcome]:
@@ -210,6 +213,17 @@ def _column(column: Column, values: list[list[float] | None], ours: list[bool]) 
         Shown(mean, deviation, column.digits, 1 if number in best else 2 if number in second else 0, star)
         for number, (mean, deviation, star) in enumerate(zip(means, spreads, stars))
     ]
+
+
+def _won(columns: Sequence[Sequence[Shown]], ours: Sequence[bool]) -> tuple[int, int]:
+    """In how many columns ours are first, or share the first place, and in how many they have a rival."""
+    first = rivals = 0
+    for cells in columns:
+        shown = {own for cell, own in zip(cells, ours) if cell.mean is not None and any(c.place for c in cells)}
+        if len(shown) == 2:
+            rivals += 1
+            first += any(cell.place == 1 and own for cell, own in zip(cells, ours))
+    return first, rivals
 
 
 def paper_value(outcome: Outcome, column: Column) -> float | str | None:

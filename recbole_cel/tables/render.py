@@ -108,6 +108,12 @@ def markdown(table: Table, sheets: Sequence[Sheet], source: Source, brief: bool 
             lines += [f"- {reason}: {'; '.join(labels)}" for reason, labels in _by_reason(sheet)]
             lines.append("")
     if not brief:
+        first, columns = (sum(sheet.won[part] for sheet in sheets) for part in (0, 1))
+        if columns:
+            lines += [
+                f"Ours are first, or share the first place, in {first} of {columns} columns with a rival.",
+                "",
+            ]
         lines += [f"{_starred(line)}\n" for line in [*legend(table, sheets), *source.lines()]]
         data = dict.fromkeys(sheet.data for sheet in sheets)
         lines += [

@@ -70,7 +70,6 @@ class Row:
         series: its line in a picture.
         group: the panel in which it is shown; None for all.
         values: what the entry was combined from, for sheets and pictures.
-        task: what it predicts.
         reason: why it cannot be run, if that is known.
     """
 
@@ -150,7 +149,6 @@ def _expanded(entry: Mapping[str, Any], table: Mapping[str, Any], columns: list[
         model, strategy = (values.get(key, entry.get(key)) for key in (MODEL, STRATEGY))
         solver = entry.get("solver")
         own = {key: value for key, value in values.items() if key not in (MODEL, STRATEGY)}
-        # Values that several options are set to come as keys with values.
         options = {**table.get("options", {}), **files, **entry.get("options", {}), **own}
         known = {key: value for key, value in ((MODEL, model), (STRATEGY, strategy)) if value is not None}
         known |= own

@@ -74,6 +74,8 @@ def test_markdown(made):
         "",
         "- it has none: no budget",
         "",
+        "Ours are first, or share the first place, in 2 of 2 columns with a rival.",
+        "",
         "Bold is the best of a column, underlined the second best.",
         "",
         r"\* p < .05 and \*\* p < .01 in the paired t-test over seeds, against that of the best rival.",
@@ -140,6 +142,7 @@ def test_values_across_and_rows_that_fit():
     (sheet,) = sheets(table, outcomes)
     assert sheet.headers == ["AUC, own size", "2x serving", "4x serving"]
     shown = {label: [cell.mean for cell in cells] for label, cells in sheet.rows}
+    assert sheet.won == (1, 1)
     assert shown == {"full": [0.7, None, None], "small": [0.6, 0.6, None], "CEL": [None, 0.8, None]}
 
 

@@ -87,6 +87,13 @@ def test_a_budget_that_is_none_empties_its_row_only(tmp_path):
     assert [bool(row.reason) for row in table.rows] == [False, False, True]
 
 
+def test_the_table_of_the_documentation_is_one(tmp_path):
+    page = properties_folder().parent / "docs" / "tables.md"
+    (tmp_path / "mine.yaml").write_text(page.read_text().split("```yaml\n")[1].split("```")[0])
+    table = read_table(str(tmp_path / "mine.yaml"))
+    assert [row.label for row in table.rows][:3] == ["full", "CEL, 5x", "CEL, 20x"]
+
+
 def test_an_unknown_table_is_said_with_the_nearest():
     with pytest.raises(SettingError, match="did you mean cold?"):
         read_table("colds")
