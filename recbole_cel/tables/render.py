@@ -116,6 +116,7 @@ def markdown(table: Table, sheets: Sequence[Sheet], source: Source, brief: bool 
             ]
         lines += [f"{_starred(line)}\n" for line in [*legend(table, sheets), *source.lines()]]
         data = dict.fromkeys(sheet.data for sheet in sheets)
+        lines += ["Bars in the pictures are standard errors.\n"] if table.pictures else []
         lines += [
             f"![{one['y_label']}, {name}]({picture_name(table, one, name)}.svg)\n"
             for name in data
