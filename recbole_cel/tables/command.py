@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from tabulate import tabulate
 
 from ..__main__ import FAILED, in_one_line
+from ..config import TABLES, properties_folder
 from ..options import SettingError
 from ..runs.files import check_folders, written_whole
 from ..runs.signals import say_when_stopped, stoppable
@@ -203,7 +204,12 @@ def _check(
 
 
 def _command(table: Table, args: argparse.Namespace) -> str:
-    words = ["python run_tables.py", table.name, *(["--quick"] if args.quick else [])]
+    own = table.folder != properties_folder() / TABLES
+    words = [
+        "python run_tables.py",
+        f"{table.name}.yaml" if own else table.name,
+        *(["--quick"] if args.quick else []),
+    ]
     for name in ("datasets", "seeds", "threads"):
         value = getattr(args, name)
         if value is not None:

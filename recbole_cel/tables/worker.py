@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from typing import Any, TextIO
 
@@ -36,7 +37,12 @@ def main() -> None:
 def _read(stream: TextIO, lines: queue.Queue[str], scratch: str) -> None:
     for line in stream:
         lines.put(line)
-    shutil.rmtree(scratch, ignore_errors=True)
+    # The job at hand may write as its folder is removed, and fails then.
+    for _ in range(20):
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not os.path.exists(scratch):
+            break
+        time.sleep(0.02)
     os._exit(0)  # nobody waits for the job at hand
 
 
