@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,9 +41,10 @@ class Worker:
         paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        self._scratch = tempfile.mkdtemp(prefix="recbole_cel-")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{PACKAGE.name}.tables.worker"],
+            [sys.executable, "-m", f"{PACKAGE.name}.tables.worker", self._scratch],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -83,6 +85,7 @@ class Worker:
             self._process.kill()
             self._process.wait()
         self._errors.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _last_words(self) -> str:
         self._errors.seek(0)

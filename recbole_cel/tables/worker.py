@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from typing import Any, TextIO
 
@@ -20,13 +19,12 @@ from ..options import SettingError
 
 
 def main() -> None:
-    """Run jobs until there are no more."""
+    """Run jobs until there are no more; the only argument is a folder of its own for what they write."""
     # Whatever a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    scratch = tempfile.mkdtemp(prefix="recbole_cel-")
-    tempfile.tempdir = scratch
+    scratch = tempfile.tempdir = sys.argv[1]
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin, lines, scratch), daemon=True).start()
     while True:
@@ -37,12 +35,10 @@ def main() -> None:
 def _read(stream: TextIO, lines: queue.Queue[str], scratch: str) -> None:
     for line in stream:
         lines.put(line)
-    # The job at hand may write as its folder is removed, and fails then.
-    for _ in range(20):
+    # Its owner removes the folder as well, when this has ended; but it may have been killed. What the job at hand
+    # writes meanwhile takes another attempt.
+    for _ in range(5):
         shutil.rmtree(scratch, ignore_errors=True)
-        if not os.path.exists(scratch):
-            break
-        time.sleep(0.02)
     os._exit(0)  # nobody waits for the job at hand
 
 
