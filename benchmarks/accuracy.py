@@ -19,10 +19,10 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from measure import Measured, measure, program
 from tabulate import tabulate
 
 from recbole_cel.config import literal
+from recbole_cel.tables.measure import Group, Measured, measure, program
 
 # Where files are is nobody else's business, and how a run is shown changes nothing.
 PATHS = {"data_path", "checkpoint_dir", "show_progress", "state", "cel_checkpoint_interval"}
@@ -46,16 +46,31 @@ def cold_rows(model: str, runs: Sequence[Measured], first: Sequence[Measured]) -
     Seeds in which a group's labels are all the same are left out."""
     rows = []
     for group in runs[0].cold:
-        pairs = [(run.cold[group], other.cold[group]) for run, other in zip(runs, first)]
-        pairs = [(one, other) for one, other in pairs if one.auc is not None and other.auc is not None]
         row = [model, group, f"{statistics.mean(run.cold[group].interactions for run in runs):.0f}"]
-        if pairs:
-            row.append(mean_and_spread([one.auc for one, _ in pairs]))
-            row.append(mean_and_error([one.auc - other.auc for one, other in pairs]))
-            row.append(mean_and_spread([one.logloss for one, _ in pairs]))
-            row.append(mean_and_error([one.logloss - other.logloss for one, other in pairs]))
+        for metric in runs[0].cold[group].metrics:
+            pairs = [_both(run.cold[group], other.cold[group], metric) for run, other in zip(runs, first)]
+            known = [pair for pair in pairs if pair is not None]
+            if known:
+                row.append(mean_and_spread([one for one, _ in known]))
+                row.append(mean_and_error([one - other for one, other in known]))
         rows.append(row)
     return rows
+
+
+def _both(one: Group, other: Group, metric: str) -> tuple[float, float] | None:
+    found = one.metrics[metric], other.metrics[metric]
+    return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+
+def as_line(run: Measured) -> dict[str, Any]:
+    """What is kept of a run as data."""
+    groups = {name: {"interactions": group.interactions, **group.metrics} for name, group in run.cold.items()}
+    size = {"serving": None, "training": None} if run.size is None else run.size._asdict()
+    return {
+        **{"valid": run.valid, "test": run.test, "cold": groups, "ratio": run.ratio, "clusters": run.clusters},
+        **{"seconds": run.seconds, "epochs": run.epochs},
+        **{"serving": size["serving"], "training": size["training"]},
+    }
 
 
 def main() -> None:
@@ -98,8 +113,7 @@ def main() -> None:
                     **program(),
                 }
                 line |= {key: value for key, value in {**overrides, **choice}.items() if key not in PATHS}
-                groups = {name: group._asdict() for name, group in found.cold.items()}
-                file.write(json.dumps({**line, **found._asdict(), "cold": groups}) + "\n")
+                file.write(json.dumps({**line, **as_line(found)}) + "\n")
         return found
 
     table, cold, first = [], [], None
@@ -136,8 +150,19 @@ def main() -> None:
     if not cold:
         return
     minus += ", ± its error"
-    print("\nTest interactions of users and items with few training interactions")
-    print(tabulate(cold, headers=["model", "of", "number", "AUC", minus, "LogLoss", minus], floatfmt=""))
+    print("\nTest interactions of users and items by their training interactions")
+    print(
+        tabulate(
+            cold,
+            headers=[
+                "model",
+                "of",
+                "number",
+                *(name for metric in first[0].cold[cold[0][1]].metrics for name in (metric, minus)),
+            ],
+            floatfmt="",
+        )
+    )
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:

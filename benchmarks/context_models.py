@@ -17,12 +17,12 @@ from typing import Any
 
 import pandas as pd
 import recbole
-from measure import measure
 from tabulate import tabulate
 
 from recbole_cel.config import Config
 from recbole_cel.inputs.plain import literal
 from recbole_cel.options import SettingError
+from recbole_cel.tables.measure import measure
 
 MODELS = [
     *("AFM", "AutoInt", "DCN", "DCNV2", "DeepFM", "DIN", "DIEN", "DSSM", "EulerNet", "FFM", "FiGNN", "FM", "FNN"),

@@ -19,18 +19,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from cmfrec import CMF
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import init_seed
 from tabulate import tabulate
 
-from recbole_cel.config import Config, literal
-from recbole_cel.experiments.baselines import Biases
-from recbole_cel.experiments.ratings import Ratings
+from recbole_cel.config import literal
 from recbole_cel.quick_start import run_recbole_cel
+from recbole_cel.tables.solvers import solve, split
 
 STRENGTHS = [5.0, 10.0, 20.0, 40.0, 80.0]
 Scores = tuple[float, float]
@@ -67,37 +61,10 @@ def trained(model: str, options: dict[str, Any], dataset: str) -> Scores:
     return result["best_valid_score"], result["test_result"]["rmse"]
 
 
-def frames(options: dict[str, Any], dataset: str) -> list[pd.DataFrame]:
-    """Training, validation and test interactions, split as for the models."""
-    config = Config("MF", dataset, config_dict=options, command_line=False)
-    init_seed(config["seed"], config["reproducibility"])
-    parts = data_preparation(config, create_dataset(config))
-    names = {"user_id": "UserId", "item_id": "ItemId", "rating": "Rating"}
-    return [
-        pd.DataFrame({new: part._dataset.inter_feat[old].numpy() for old, new in names.items()}) for part in parts
-    ]
-
-
-def rmse(predicted: np.ndarray, part: pd.DataFrame) -> float:
-    """Root of the mean squared error."""
-    return float(np.sqrt(np.mean((predicted - part["Rating"].to_numpy()) ** 2)))
-
-
-def biases(parts: list[pd.DataFrame], strength: float) -> Scores:
-    """Mean rating, user and item biases, by alternating regularised least squares."""
-    sizes = [1 + max(int(part[name].max()) for part in parts) for name in ("UserId", "ItemId")]
-    columns = [[torch.tensor(part[name].to_numpy()) for name in ("UserId", "ItemId")] for part in parts]
-    values = torch.tensor(parts[0]["Rating"].to_numpy(), dtype=torch.float32)
-    fitted = Biases(Ratings(*columns[0], values, *sizes), strength)
-    valid, test = (rmse(fitted(*ids).numpy(), part) for ids, part in zip(columns[1:], parts[1:]))
-    return valid, test
-
-
-def library(parts: list[pd.DataFrame], strength: float) -> Scores:
-    """Matrix factorisation with biases of cmfrec, by alternating regularised least squares."""
-    model = CMF(k=64, lambda_=strength, nthreads=1, verbose=False).fit(parts[0])
-    valid, test = (rmse(model.predict(user=part["UserId"], item=part["ItemId"]), part) for part in parts[1:])
-    return valid, test
+def solved(solver: str, parts: list[pd.DataFrame], strength: float) -> Scores:
+    """Fit and test one baseline that no gradient trains."""
+    found = solve(solver, parts, strength)
+    return found.valid["rmse"], found.test["rmse"]
 
 
 def best_line(
@@ -163,14 +130,13 @@ def main() -> None:
 
                 table.append(best_line(name, args.decays, args.seeds, choosing, score))
             else:
-                solve = biases if name == "biases" else library
-                splits = {seed: frames({**common, "seed": seed}, args.dataset) for seed in args.seeds}
+                solver = {"biases": "biases", "cmfrec": "als"}[name]
+                splits = {seed: split({**common, "seed": seed}, args.dataset) for seed in args.seeds}
 
-                def solved(seed: int, strength: float, solve: Any = solve, splits: Any = splits) -> Scores:
-                    found: Scores = solve(splits[seed], strength)
-                    return found
+                def fitted(seed: int, strength: float, solver: str = solver, splits: Any = splits) -> Scores:
+                    return solved(solver, splits[seed], strength)
 
-                table.append(best_line(name, STRENGTHS, args.seeds, choosing, solved))
+                table.append(best_line(name, STRENGTHS, args.seeds, choosing, fitted))
     headers = ["line", "decay", "valid RMSE", "test RMSE", "mean", "s a run"]
     print(tabulate(table, headers=headers, floatfmt="", disable_numparse=True))
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

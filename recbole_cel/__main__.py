@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .convert.command import main as convert
 from .inputs import command_line
@@ -37,9 +37,17 @@ def main(words: Sequence[str] | None = None) -> int:
     if "--help" in words or "-h" in words:
         print(_help())
         return 0
+    return in_one_line(lambda: _run(command_line.read(words)))
+
+
+def in_one_line(run: Callable[[], object]) -> int:
+    """Call ``run``; gives the exit code, and says in one line what a user can do something about.
+
+    Raises:
+        Exception: what is a bug of ours.
+    """
     try:
-        found = command_line.read(words)
-        _run(found)
+        run()
     except Exception as error:
         line, code = _one_line(error)
         if line is None:

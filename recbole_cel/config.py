@@ -22,6 +22,9 @@ from .settings import PREFIX, RUN_OPTIONS, CELSettings
 from .strategies import EmbeddingStrategy, check_budget, strategies
 from .strategies.budget import KEY as BUDGET
 
+# In the folder of properties, what is no options of a run.
+TABLES = "tables"
+
 
 def properties_folder() -> Path:
     """Our property files: inside the package in a wheel, at the top level in a checkout.
@@ -34,6 +37,12 @@ def properties_folder() -> Path:
         if (folder / "embedding").is_dir():
             return folder
     raise FileNotFoundError(f"properties/ is missing beside or inside {package}; reinstall recbole-cel")
+
+
+def property_keys() -> set[str]:
+    """Names of options in our property files; those of tables hold other keys."""
+    folder = properties_folder()
+    return keys.keys_of(file for file in folder.rglob("*.yaml") if file.relative_to(folder).parts[0] != TABLES)
 
 
 class Config(RecBoleConfig):
@@ -125,7 +134,7 @@ class Config(RecBoleConfig):
     def _point_out_unknown(self) -> None:
         if not self.model_class.__module__.startswith((f"{__package__}.", "recbole.")):
             return  # whoever wrote the model knows what it reads
-        read = {*self.internal_config_dict, *keys.keys_of(properties_folder().rglob("*.yaml"))}
+        read = {*self.internal_config_dict, *property_keys()}
         for key, near in keys.unknown_keys(self.external_config_dict, read).items():
             if key in unsafe.PROCESSES:
                 getLogger().warning(f"{key}: no effect here; give it on the command line")

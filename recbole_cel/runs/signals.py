@@ -36,6 +36,7 @@ class _State:
         self.writing = 0  # writes in progress
         self.received: int | None = None  # a signal that has not ended the run yet
         self.resume_file: Path | None = None
+        self.advice: str | None = None
         self.handler: Callable[[int, FrameType | None], None] | None = None
 
 
@@ -47,8 +48,15 @@ def resumable(file: str | os.PathLike[str] | None) -> None:
     _STATE.resume_file = None if file is None else Path(file)
 
 
+def say_when_stopped(advice: str) -> None:
+    """Within :func:`stoppable`, tell what to do after a stop, where it is no run of one model that is stopped."""
+    _STATE.advice = advice
+
+
 def how_to_resume() -> str:
     """What to do after the run was stopped, in words."""
+    if _STATE.advice is not None:
+        return _STATE.advice
     file = _STATE.resume_file
     if file is not None and file.is_file():
         return f"continue with the same options and --cel_resume={file}"
@@ -112,7 +120,7 @@ def stoppable() -> Iterator[None]:
         print(f"\nrecbole_cel: stopped by {name}; {how_to_resume()}", file=sys.stderr, flush=True)
         raise SystemExit(int(code)) from None
     finally:
-        _STATE.received = _STATE.handler = None
+        _STATE.received = _STATE.handler = _STATE.advice = None
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -29,6 +29,7 @@ ORDER = [
     "quick_start",
     "__main__",
     "experiments",
+    "tables",
 ]
 CORE = ("options", "embedding", "evidence", "clustering", "settings", "strategies")
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
