@@ -11,6 +11,7 @@ SPLIT_CRITERIA = ("interactions", "members", "loss", "mean_loss", "gradient_norm
 MAX_LEVELS = 256
 MAX_FOLDS = 64
 MAX_SUPER_CLUSTERS = 65_536
+SPLIT_BY = ("gradients", "kmeans", "loss", "random")
 SPLIT_THRESHOLDS = ("zero", "median", "data_median")
 
 
@@ -58,6 +59,13 @@ class ClusterSettings:
         "largest mean loss, largest gradient norm",
         f"one of {', '.join(SPLIT_CRITERIA)}",
         lambda v: v in SPLIT_CRITERIA,
+    )
+    split_by: str = option(
+        "gradients",
+        "without cross-fitting, what tells the sides of a cluster that is split: its members' gradients (GPCA), "
+        "bisecting k-means of these, the members' mean loss, or chance",
+        f"one of {', '.join(SPLIT_BY)}",
+        lambda v: v in SPLIT_BY,
     )
     split_threshold: str = option(
         "zero",

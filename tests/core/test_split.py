@@ -5,6 +5,7 @@ from reference.paper import reference_split
 from written import apply_split
 
 from recbole_cel.clustering.gpca import fit_cuts
+from recbole_cel.clustering.paper.sides import cuts_by
 from recbole_cel.clustering.paper.split import propose_split
 from recbole_cel.clustering.settings import SPLIT_CRITERIA, SPLIT_THRESHOLDS
 
@@ -161,3 +162,38 @@ def test_a_table_may_not_be_looked_up_for_other_ids(others, message):
     problem.objective.outputs = lambda rows: run(rows) + problem.model.user(others(problem.users[rows]) % 40).sum()
     with pytest.raises(ValueError, match=message):
         split(problem)
+
+
+def test_bisecting_k_means_leaves_every_member_with_the_nearer_mean():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(300, 3, generator=generator, dtype=torch.float64)
+    features[:60] += 4  # a side that the first principal component cuts through
+    groups = torch.arange(300) % 3
+    cuts = cuts_by("kmeans", features, torch.ones(300, dtype=torch.int64), groups, 3, "zero")
+    beyond = cuts.beyond(features, groups)
+    for group in range(3):
+        members, far = features[groups == group], beyond[groups == group]
+        near, away = members[~far].mean(dim=0), members[far].mean(dim=0)
+        assert torch.equal((members - away).norm(dim=1) < (members - near).norm(dim=1), far)
+
+
+def test_members_with_a_larger_mean_loss_are_apart():
+    problem = Problem(0, mlp=True)
+    counts = problem.index.counts
+    losses = torch.zeros(len(counts)).index_add_(0, problem.users, problem.loss_of_users())
+    split(problem, by="loss")
+    active = counts > 0
+    mean = losses[active] / counts[active]
+    clusters = problem.assignment.clusters[active]
+    low, high = sorted((mean[clusters == 0], mean[clusters == 1]), key=lambda side: float(side.mean()))
+    assert float(low.max()) <= float(high.min())
+
+
+def test_random_sides_are_those_of_the_seed_and_not_those_of_gradients():
+    found = []
+    for by in ("random", "random", "gradients"):
+        problem = Problem(0)
+        split(problem, by=by)
+        found.append(problem.assignment.clusters.clone())
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert 1 < int(found[0].sum()) < len(found[0]) - 1

@@ -42,7 +42,13 @@ class PaperPolicy(Policy):
         settings = self.settings
         for tables in with_room(task.levels) or task.levels[-1:]:
             found = propose_split(
-                self.objective, tables, task.index, settings.split_threshold, task.generator, advance=task.advance
+                self.objective,
+                tables,
+                task.index,
+                settings.split_threshold,
+                task.generator,
+                by=settings.split_by,
+                advance=task.advance,
             )
             done = choose_split(found, tables, task.index, settings.split_criterion, settings.split_count)
             if len(done.parents):

@@ -1,4 +1,4 @@
-"""Split clusters in two along the first principal component of their members' gradients."""
+"""Split clusters in two, by default along the first principal component of their members' gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...embedding.clustered import ClusteredEmbedding
 from ...evidence.grouping import InteractionsByEntity
 from ...evidence.objective import Objective, loss_slope
 from ...evidence.probe import probe_chunk
-from ..gpca import fit_cuts
+from .sides import cuts_by, features_of
 
 # Bounds of memory, not of accuracy: interactions in one pass through the model, and numbers (float64) in the
 # gradients and in the covariances held at once. A cluster with more members than fit finds its cut from a random
@@ -57,6 +57,7 @@ def propose_split(
     threshold: str,
     generator: torch.Generator,
     *,
+    by: str = "gradients",
     max_members: int | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Proposal:
@@ -67,7 +68,8 @@ def propose_split(
         tables: the tables that share the field's assignment.
         index: the field's interactions.
         threshold: see :func:`~.gpca.fit_cuts`.
-        generator: draws the sample in clusters of more than ``max_members`` members.
+        generator: draws the sample in clusters of more than ``max_members`` members, and random sides.
+        by: what clusters are cut by, see :func:`~.sides.features_of`.
         max_members: members whose gradients are held at once; the default holds 2 million numbers.
         advance: called with the number of interactions done, for a progress bar.
     """
@@ -79,8 +81,11 @@ def propose_split(
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
+    drawn = loss.new_zeros(0)
+    if by == "random":
+        drawn = torch.rand(assignment.num_entities, generator=generator, dtype=loss.dtype).to(loss.device)
 
-    def gradients_of(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def features(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for chunk in index.chunks(entities, MAX_INTERACTIONS):
             seen = probe_chunk(objective, tables, chunk, MAX_INTERACTIONS)
             slope = (seen.weights * loss_slope(objective, seen.outputs, seen.targets)).unsqueeze(1)
@@ -91,17 +96,18 @@ def propose_split(
             norm.index_add_(0, clusters, gradients.norm(dim=1))
             interactions.index_add_(0, clusters, index.counts[chunk.entities])
             advance(len(chunk.interactions))
-            yield chunk.entities, gradients
+            counts, chance = index.counts[chunk.entities], drawn[chunk.entities] if by == "random" else drawn
+            yield chunk.entities, features_of(by, gradients, losses, counts, chance)
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
-        cutting, gradients = (torch.cat(parts) for parts in zip(*gradients_of(members[:sample])))
+        cutting, seen_by = (torch.cat(parts) for parts in zip(*features(members[:sample])))
         present, groups = assignment(cutting).unique_consecutive(return_inverse=True)
         of_cluster = torch.zeros_like(assignment.members)
         of_cluster[present] = torch.arange(len(present), device=present.device)
-        cuts = fit_cuts(gradients, index.counts[cutting], groups, len(present), threshold)
-        beyond[cutting] = cuts.beyond(gradients, groups)
-        for rest, gradients in gradients_of(members[sample:]):
-            beyond[rest] = cuts.beyond(gradients, of_cluster[assignment(rest)])
+        cuts = cuts_by(by, seen_by, index.counts[cutting], groups, len(present), threshold)
+        beyond[cutting] = cuts.beyond(seen_by, groups)
+        for rest, seen_by in features(members[sample:]):
+            beyond[rest] = cuts.beyond(seen_by, of_cluster[assignment(rest)])
     return Proposal(beyond, interactions, loss, norm)
 
 
