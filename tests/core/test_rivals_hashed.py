@@ -132,11 +132,11 @@ def test_quotient_and_remainder_tell_all_ids_apart(operation):
 
 def test_compositional_parts_side_by_side():
     _, (table, first_order) = make("compositional")
-    assert [tuple(part.shape) for part in table.parts] == [(64, 4)] * 4
+    assert [tuple(part.shape) for part in table.parts] == [(64, 2)] * 8
     chosen = [part[hashed(torch.tensor([5]), salt, 64)] for salt, part in enumerate(table.parts)]
     assert torch.equal(table(torch.tensor([5])), torch.cat(chosen, dim=-1))
     assert [tuple(part.shape) for part in first_order.parts] == [(64, 1)]
-    assert [part.shape[1] for part in make("compositional", widths=(10,))[1][0].parts] == [3, 3, 2, 2]
+    assert [part.shape[1] for part in make("compositional", widths=(10,), parts=4)[1][0].parts] == [3, 3, 2, 2]
 
 
 def test_memcom_has_two_numbers_of_each_id():
@@ -204,8 +204,8 @@ def test_low_dimension_is_a_product_and_full_where_it_pays_nothing():
 
 def test_dhe_is_a_network_of_hashes():
     strategy, (table, first_order) = make("dhe")
-    assert table.network is first_order.network and table.network.hashes == strategy.size
-    codes = hashed(ids().unsqueeze(1), torch.arange(strategy.size), 10**6) / (10**6 - 1) * 2 - 1
+    assert table.network is first_order.network and table.network.hashes == 16 * strategy.size
+    codes = hashed(ids().unsqueeze(1), torch.arange(16 * strategy.size), 10**6) / (10**6 - 1) * 2 - 1
     hidden = codes
     for linear, norm in zip(table.network.linear, table.network.norms):
         hidden = nn.functional.mish((linear(hidden) - norm.mean) / (norm.var + 1e-5).sqrt())
@@ -214,7 +214,7 @@ def test_dhe_is_a_network_of_hashes():
     assert (table.network.linear[0](codes).std(dim=0) / table.network.norms[0].var.sqrt()).sub(
         1
     ).abs().max() < 0.01
-    assert make("dhe", rows=2000)[1][0].network.hashes == make("dhe", rows=2000)[0].size > 100
+    assert make("dhe", rows=20_000)[1][0].network.hashes == 1024
     assert make("dhe", hashes=64, layers=5)[1][0].network.linear[0].weight.shape[1] == 64
     assert torch.isfinite(table.train()(torch.tensor([4]))).all()  # a batch of one
 
@@ -260,7 +260,7 @@ def test_fields_share_one_table_that_is_counted_once():
     users, items = model[0], model[1]
     assert users.pool is items.pool and model[2].pool is model[3].pool is not users.pool
     rows = sum(strategy.size for strategy in strategies.values())
-    assert rows == 90 + 40 and users.pool.weight.shape == (4 * rows, 4)
+    assert rows == 90 + 40 and users.pool.weight.shape == (8 * rows, 2)
     assert torch.equal(users(torch.tensor(5)), users.pool.weight[users.places(torch.tensor([5]))[0]].flatten())
     assert not torch.equal(users(ids(400)), items(ids(400)))  # hashes differ
     optimiser = torch.optim.Adam(model.parameters())

@@ -93,7 +93,8 @@ class BinaryCodeHashStrategy(EmbeddingStrategy[BinaryCodeHashEmbedding]):
     """Yan et al., Binary Code based Hash Embedding for Web-scale Applications, CIKM 2021.
 
     ``size`` is the number of bits in all groups. Tables are of powers of two, so that, with four groups, up to a
-    fifth of a budget may stay unused. Codes are hashed, and need no memory; successive bits make a group.
+    fifth of a budget may stay unused. Codes are hashed, and need no memory; successive bits make a group. That each
+    group has its own table keeps apart codes that differ in the order of their groups only.
     """
 
     name = "binary_code_hash"

@@ -25,7 +25,7 @@ class Options:
     """
 
     parts: int = option(
-        4, "parts of a row; no more than it has numbers", "an integer >= 1", lambda v: is_int(v, 1)
+        8, "parts of a row; no more than it has numbers", "an integer >= 1", lambda v: is_int(v, 1)
     )
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class CompositionalStrategy(EmbeddingStrategy[CompositionalEmbedding]):
 
     The paper asks for partitions that together tell all ids apart, which fixes how many rows there are. Hashes, as
     in later comparisons (Tsang and Ahle, NeurIPS 2023, with four parts), tell all but a few apart, and allow for
-    any number of rows. Rows of one number have one part.
+    any number of rows. Eight parts did better than four on validation data (ml-100k). Rows of one number have one.
     """
 
     name = "compositional"

@@ -32,7 +32,7 @@ class Options:
     """
 
     lookups: int = option(
-        4,
+        8,
         "short rows that make up a row, which are of one width; the most that its width is a multiple of",
         "an integer >= 1",
         lambda v: is_int(v, 1),
