@@ -65,6 +65,8 @@ class TensorTrainEmbedding(RowTable):
         if mean:
             centre = math.copysign((abs(mean) / (left * right)) ** (1 / 3), mean)
             moments = [(centre, abs(centre) * _ratio(left, right, std / abs(mean)))] * 3
+        elif std:
+            moments = [(0.0, (std**2 / (left * right)) ** (1 / 6))] * 3
         else:
             moments = [(0.0, 1.0), (0.0, 1 / math.sqrt(left)), (0.0, std / math.sqrt(right))]
         self.cores = nn.ParameterList(
