@@ -154,12 +154,10 @@ def test_memcom_has_two_numbers_of_each_id():
 @pytest.mark.parametrize("operation", ["sum", "concat"])
 def test_groups_of_bits_pick_a_row_each(operation):
     strategy, (table, _) = make("binary_code_hash", operation=operation)
-    code = (by_hand(6, 0) >> 2) * 2**30 + (by_hand(6, 1) >> 2)
     expected = []
-    for bits, rows in zip(table.bits, table.tables):
+    for group, (bits, rows) in enumerate(zip(table.bits, table.tables)):
         assert len(rows) == 2**bits
-        code, place = divmod(code, 2**bits)
-        expected.append(rows[place])
+        expected.append(rows[by_hand(6, group) % 2**bits])
     together = sum(expected) if operation == "sum" else torch.cat(expected)
     assert torch.allclose(table(torch.tensor(6)), together)
     assert sum(table.bits) == strategy.size and max(table.bits) - min(table.bits) <= 1
@@ -204,8 +202,8 @@ def test_low_dimension_is_a_product_and_full_where_it_pays_nothing():
 
 def test_dhe_is_a_network_of_hashes():
     strategy, (table, first_order) = make("dhe")
-    assert table.network is first_order.network and table.network.hashes == 16 * strategy.size
-    codes = hashed(ids().unsqueeze(1), torch.arange(16 * strategy.size), 10**6) / (10**6 - 1) * 2 - 1
+    assert table.network is first_order.network and table.network.hashes == strategy.size
+    codes = hashed(ids().unsqueeze(1), torch.arange(strategy.size), 10**6) / (10**6 - 1) * 2 - 1
     hidden = codes
     for linear, norm in zip(table.network.linear, table.network.norms):
         hidden = nn.functional.mish((linear(hidden) - norm.mean) / (norm.var + 1e-5).sqrt())
@@ -214,7 +212,9 @@ def test_dhe_is_a_network_of_hashes():
     assert (table.network.linear[0](codes).std(dim=0) / table.network.norms[0].var.sqrt()).sub(
         1
     ).abs().max() < 0.01
-    assert make("dhe", rows=20_000)[1][0].network.hashes == 1024
+    assert table.network.linear[1].weight.shape == (-(-strategy.size // 16),) * 2
+    network = make("dhe", rows=20_000, entities=20_000)[1][0].network
+    assert network.hashes == 1024 and len(network.linear[0].weight) > 64
     assert make("dhe", hashes=64, layers=5)[1][0].network.linear[0].weight.shape[1] == 64
     assert torch.isfinite(table.train()(torch.tensor([4]))).all()  # a batch of one
 

@@ -15,8 +15,6 @@ from ..registry import register_strategy
 from .hashing import mixed
 from .parts import drawn_parts, fused, widths_of_parts
 
-HALF = 30
-BITS = 2 * HALF
 OPERATIONS = ("sum", "concat")
 
 
@@ -28,11 +26,9 @@ class Options:
         SettingError: if an option is out of its range.
     """
 
-    groups: int = option(
-        4, "groups of bits, with a table each", f"an integer from 1 to {BITS}", lambda v: is_int(v, 1, BITS)
-    )
+    groups: int = option(8, "groups of bits, with a table each", "an integer >= 1", lambda v: is_int(v, 1))
     operation: str = option(
-        "sum",
+        "concat",
         "how the rows of the groups are put together",
         f"one of {', '.join(OPERATIONS)}",
         lambda v: v in OPERATIONS,
@@ -48,9 +44,10 @@ def bits_of_groups(bits: int, groups: int) -> list[int]:
 
 
 class BinaryCodeHashEmbedding(RowTable):
-    """Row ``T1[c1(i)] + ... + Tg[cg(i)]``, or these side by side.
+    """Row ``[T1[c1(i)], ..., Tg[cg(i)]]``, or the sum of these, which are then as wide as the row.
 
-    Group j of the bits of a hash of i is ``cj(i)``, and table j has a row for each value of it.
+    Group j of the bits of a hash of i is ``cj(i)``, and table j has a row for each value of it. The hash has a
+    word of 32 bits for each group, of which the lowest make the group.
     """
 
     def __init__(
@@ -73,11 +70,10 @@ class BinaryCodeHashEmbedding(RowTable):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``."""
-        code = (mixed(ids, 0) >> 2) << HALF | (mixed(ids, 1) >> 2)
-        found = []
-        for bits, table in zip(self.bits, self.tables):
-            found.append(F.embedding(code & (2**bits - 1), table))
-            code = code >> bits
+        found = [
+            F.embedding(mixed(ids, group) & (2**bits - 1), table)
+            for group, (bits, table) in enumerate(zip(self.bits, self.tables))
+        ]
         return fused(found, self.embedding_dim)
 
 
@@ -92,9 +88,10 @@ def widths_of_groups(width: int, groups: int, operation: str) -> list[int]:
 class BinaryCodeHashStrategy(EmbeddingStrategy[BinaryCodeHashEmbedding]):
     """Yan et al., Binary Code based Hash Embedding for Web-scale Applications, CIKM 2021.
 
-    ``size`` is the number of bits in all groups. Tables are of powers of two, so that, with four groups, up to a
-    fifth of a budget may stay unused. Codes are hashed, and need no memory; successive bits make a group. That each
-    group has its own table keeps apart codes that differ in the order of their groups only.
+    ``size`` is the number of bits in all groups. Tables are of powers of two, so that, with eight groups, up to a
+    ninth of a budget may stay unused. Codes are hashed, and need no memory. Each group has its own table: with one
+    for all, codes that differ in the order of their groups only would be alike. The paper adds the rows of the
+    groups up; side by side did better on validation data (ml-100k).
     """
 
     name = "binary_code_hash"
@@ -102,7 +99,7 @@ class BinaryCodeHashStrategy(EmbeddingStrategy[BinaryCodeHashEmbedding]):
     prefix = "binary_code_hash_"
     Options = Options
     about = About(
-        "T1[c1(i)] + ... + Tg[cg(i)], with groups c of the bits of a hash",
+        "[T1[c1(i)], ..., Tg[cg(i)]], with groups c of the bits of a hash",
         "Yan et al., CIKM 2021",
         "g tables of 2^bits rows",
     )
@@ -116,7 +113,7 @@ class BinaryCodeHashStrategy(EmbeddingStrategy[BinaryCodeHashEmbedding]):
     def _size(self) -> int:
         # A table need not have more rows than there are ids.
         most = self.options.groups * (self.num_entities - 1).bit_length()
-        return self.budget.largest(self.cost, min(BITS, most))
+        return self.budget.largest(self.cost, most)
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> BinaryCodeHashEmbedding:
         groups, operation = self.options.groups, self.options.operation

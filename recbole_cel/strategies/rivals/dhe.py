@@ -37,7 +37,8 @@ class Options:
 
     hashes: Union[int, str] = option(
         AUTO,
-        f"hashes of an id; auto is {HASHES_PER_UNIT} for each unit of a hidden layer, at most {MAX_HASHES}",
+        f"hashes of an id; auto is as many as the budget allows, up to {MAX_HASHES}, at {HASHES_PER_UNIT} for each "
+        "unit of a layer",
         "an integer >= 1, or auto",
         lambda v: v == AUTO or is_int(v, 1),
     )
@@ -150,10 +151,10 @@ class DeepHashStrategy(EmbeddingStrategy[DeepHashEmbedding]):
     """Kang et al., Learning to Embed Categorical Features without Embedding Tables, KDD 2021.
 
     The paper's networks have 1,024 hashes and about as many units in each layer, more than whole tables of small
-    data take. So ``size`` is the number of units, and there are 16 hashes for each, up to 1,024: at one size, more
-    hashes and fewer units did better on validation data (ml-100k). The paper finds about five layers best at its
-    sizes; there, two did as well or better. Hidden layers are shared among the tables of a field. Running moments
-    of batch normalisation are stored besides. A lookup costs the hashes and the whole network.
+    data take. So ``size`` is the number of hashes, with a unit for 16 of them; beyond 1,024, it is units that
+    grow. At one size, more hashes and fewer units did better on validation data (ml-100k). The paper finds about
+    five layers best at its sizes; there, two did as well or better. Hidden layers are shared among the tables of a
+    field. Running moments of batch normalisation are stored besides. A lookup costs the hashes and the network.
     """
 
     name = "dhe"
@@ -163,20 +164,27 @@ class DeepHashStrategy(EmbeddingStrategy[DeepHashEmbedding]):
     about = About("MLP(h1(i), ..., hk(i))", "Kang et al., KDD 2021", "a network, with moments of its layers")
 
     def cost(self, size: int) -> Cost:
-        """Of a network of ``size`` units a layer."""
+        """Of a network of ``size`` hashes, or of so many units where the hashes are given."""
         layers = self.options.layers
-        numbers = self._hashes(size) * size + (layers - 1) * size**2 + 2 * layers * size
-        numbers += sum((size + 1) * width for width in self.budget.widths)
-        return Cost(numbers, 2 * layers * size * BYTES_PER_NUMBER)
+        hashes, units = self._shape(size)
+        numbers = hashes * units + (layers - 1) * units**2 + 2 * layers * units
+        numbers += sum((units + 1) * width for width in self.budget.widths)
+        return Cost(numbers, 2 * layers * units * BYTES_PER_NUMBER)
 
     @cached_property
     def network(self) -> HashNetwork:
         """The hidden layers, of all tables."""
-        return HashNetwork(self.num_entities, self._hashes(self.size), self.size, self.options.layers)
+        return HashNetwork(self.num_entities, *self._shape(self.size), self.options.layers)
 
-    def _hashes(self, size: int) -> int:
+    def _shape(self, size: int) -> tuple[int, int]:
+        """Numbers of hashes and of units of each hidden layer."""
         hashes = self.options.hashes
-        return min(HASHES_PER_UNIT * size, MAX_HASHES) if isinstance(hashes, str) else hashes
+        if not isinstance(hashes, str):
+            return hashes, size
+        more = max(0, size - MAX_HASHES)
+        return size - more, -(-(size - more) // HASHES_PER_UNIT) + more
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> DeepHashEmbedding:
-        return DeepHashEmbedding(self.num_entities, embedding_dim, self.network, self.size, mean=mean, std=std)
+        return DeepHashEmbedding(
+            self.num_entities, embedding_dim, self.network, self._shape(self.size)[1], mean=mean, std=std
+        )

@@ -54,8 +54,8 @@ class TensorTrainEmbedding(RowTable):
     """Row ``G1[i1] G2[i2] G3[i3]`` of id i, whose three digits are ``i1 i2 i3``.
 
     For factors ``d1 d2 d3`` of the width and ranks r and s, ``G1[i1]`` is a matrix of d1 x r, ``G2[i2]`` one of
-    r x (d2 s), and ``G3[i3]`` one of s x d3. The first two start such that their product has variance one, and the
-    last as the rows are to be, so that it can start at zero. Where the rows have a mean, all start alike.
+    r x (d2 s), and ``G3[i3]`` one of s x d3. All start alike, such that the rows have the wanted moments; of rows
+    that start at zero, the last core does, as otherwise no core would have a gradient.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, shape: Shape, *, mean: float, std: float) -> None:
@@ -68,7 +68,7 @@ class TensorTrainEmbedding(RowTable):
         elif std:
             moments = [(0.0, (std**2 / (left * right)) ** (1 / 6))] * 3
         else:
-            moments = [(0.0, 1.0), (0.0, 1 / math.sqrt(left)), (0.0, std / math.sqrt(right))]
+            moments = [(0.0, 1.0), (0.0, 1 / math.sqrt(left)), (0.0, 0.0)]
         self.cores = nn.ParameterList(
             [
                 nn.Parameter(centre + spread * _away_from_zero(rows, width))
