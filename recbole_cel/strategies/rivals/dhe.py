@@ -37,8 +37,8 @@ class Options:
 
     hashes: Union[int, str] = option(
         AUTO,
-        f"hashes of an id; auto is as many as the budget allows, up to {MAX_HASHES}, at {HASHES_PER_UNIT} for each "
-        "unit of a layer",
+        f"hashes of an id; auto is as many as the budget allows, up to {MAX_HASHES}, at {HASHES_PER_UNIT} for "
+        "each unit of a layer",
         "an integer >= 1, or auto",
         lambda v: v == AUTO or is_int(v, 1),
     )
