@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from recbole_cel.config import Config
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.strategies import get_strategy
 
@@ -38,7 +39,16 @@ def test_they_train(base, name, options, caplog):
     assert float(serving[0]) * {"B": 1, "kB": 1000}[serving[1]] <= full / (3 if name == "int8" else 2) * 1.05
 
 
-@pytest.mark.quick(1)
+def test_a_saved_configuration_with_a_budget_is_read(options):
+    """It has the defaults of all options, those of CEL's own sizes included."""
+    options = with_budget(options, "robe")
+    config = Config("FM_Robe", "tiny", config_dict=options, command_line=False)
+    saved = {key: config[key] for key in ("embedding_budget", "cel_max_clusters", "cel_compression_ratio")}
+    assert saved == {"embedding_budget": "2x", "cel_max_clusters": "auto", "cel_compression_ratio": None}
+    assert Config("FM_Robe", "tiny", config_dict={**options, **saved}, command_line=False)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unified", "dhe", "int8"])
 def test_they_are_resumed_bit_for_bit(name, options, tmp_path):
     def run(folder, **changes):
