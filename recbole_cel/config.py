@@ -99,8 +99,10 @@ class Config(RecBoleConfig):
         self.final_config_dict.setdefault(BUDGET, None)
         if self[BUDGET] is None:
             return
+        defaults = {spec.name: spec.default for spec in dataclasses.fields(CELSettings)}
         for name in ("max_clusters", "compression_ratio"):
-            if PREFIX + name in self.external_config_dict:
+            # A saved configuration has them all, and the defaults say nothing of sizes.
+            if self.external_config_dict.get(PREFIX + name, defaults[name]) != defaults[name]:
                 raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
 
     def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:

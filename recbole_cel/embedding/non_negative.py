@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .additive import AdditiveEmbedding
 from .clustered import ClusteredEmbedding
+from .row_table import RowTable
 
 # Entities whose own rows are bounded at once.
 BLOCK = 1 << 16
@@ -16,15 +17,18 @@ BLOCK = 1 << 16
 def project_non_negative(table: nn.Module) -> None:
     """Project ``table`` in place so that no embedding it gives has a negative number.
 
-    Shared rows, and rows of plain or hashed tables, are cut at zero. An entity's own row may be negative, as far
-    as its sum with the shared row, in every view, is not.
+    Shared rows, and rows of plain tables, are cut at zero; tables that compute rows know how. An entity's own row
+    may be negative, as far as its sum with the shared row, in every view, is not.
 
     Args:
-        table: clustered, additive, or any table with a ``weight`` of rows.
+        table: clustered, additive, a :class:`~.row_table.RowTable`, or any table with a ``weight`` of rows.
     """
     if isinstance(table, AdditiveEmbedding):
         for level in table.levels:
             project_non_negative(level)
+        return
+    if isinstance(table, RowTable):
+        table.project_non_negative()
         return
     weight = table.weight
     assert isinstance(weight, Tensor)

@@ -38,6 +38,12 @@ class RowTable(nn.Module, ABC):
         """Where its parameters are."""
         return next(self.parameters()).device
 
+    @torch.no_grad()
+    def project_non_negative(self) -> None:
+        """Make all rows non-negative: by their parameters, which is enough for sums and products of these."""
+        for parameter in self.parameters():
+            parameter.clamp_(min=0)
+
     @abstractmethod
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``, int64 and in range."""

@@ -44,13 +44,12 @@ class FieldSize(NamedTuple):
 def field_size(field: str, strategy: EmbeddingStrategy[Any], optimiser: torch.optim.Optimizer | None) -> FieldSize:
     """Count what the tables of ``field`` and their optimiser state take now."""
     tables = strategy.all_tables
-    parameters = {parameter for table in tables for parameter in table.parameters()}
     full = strategy.num_entities * sum(getattr(table, "embedding_dim", 0) for table in tables)
     return FieldSize(
         field,
         strategy.num_entities,
         strategy.num_clusters,
-        sum(parameter.numel() for parameter in parameters),
+        strategy.num_parameters,
         full,
         strategy.storage(optimiser),
         # As many moments as the optimiser keeps for a number here, it would keep for one of a full table.

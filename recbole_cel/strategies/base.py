@@ -124,6 +124,12 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         return None
 
     @property
+    def num_parameters(self) -> int:
+        """Numbers in all tables of the field, each once; of a table that fields share, the field's share."""
+        parameters = {parameter for table in self.all_tables for parameter in table.parameters()}
+        return sum(parameter.numel() for parameter in parameters)
+
+    @property
     def alike(self) -> bool:
         """Whether all ids have one and the same row."""
         return False

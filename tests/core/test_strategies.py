@@ -33,11 +33,15 @@ BUDGETS = [
     "5x serving",
     "10x training",
 ]
+# Rows in the place of 50 for those that cannot be so small.
+ROWS = {"low_dimension": 250, "memcom": 250, "quotient_remainder": 100}
+# Those in which all ids have a row, whatever a budget in rows says.
+OWN_ROWS = {"full", "count_decay", "int8"}
 
 
 def make(name, seed=0, **budget):
     torch.manual_seed(seed)
-    limits = budget or {"rows": 50}
+    limits = budget or {"rows": ROWS.get(name, 50)}
     strategy = get_strategy(name)(FieldBudget("user_id", N, WIDTHS, **limits), CELSettings())
     model = nn.ModuleList([strategy.table(width, std=0.1) for width in WIDTHS])
     return strategy, model.eval()
@@ -85,8 +89,6 @@ def test_budgets_are_kept_or_refused(name, budget):
     except SettingError as error:
         assert str(error).startswith("embedding_budget ")
         return
-    if strategy.size == N and limits.rows:  # a row for each id, whatever the budget
-        return
     optimiser = trained(model)
     numbers = sum(parameter.numel() for parameter in model.parameters())
     storage = strategy.storage(optimiser)
@@ -96,7 +98,7 @@ def test_budgets_are_kept_or_refused(name, budget):
     assert storage.training - counters == pytest.approx(cost.training, rel=0.02)
     in_training = storage.training - counters
     used = storage.serving if limits.bytes else in_training if limits.training_bytes else numbers
-    assert used <= 1.02 * limits.amount
+    assert used <= 1.02 * limits.amount or (limits.rows and name in OWN_ROWS)
     # As large as it may be.
     assert strategy.size == N or limits.used(strategy.cost(strategy.size + 1)) > limits.amount
 
@@ -118,7 +120,9 @@ def test_storage_counts_everything(name):
     buffers = {id(buffer): buffer for buffer in model.buffers()}
     kept = sum(buffer.numel() * buffer.element_size() for buffer in buffers.values())
     assert storage.training == 3 * 4 * numbers + 4 * len(list(model.parameters())) + kept
-    assert 4 * numbers <= storage.serving <= storage.training
+    assert storage.serving <= storage.training
+    # What is served in fewer bytes than it is trained in says so.
+    assert storage.serving >= 4 * numbers or strategy.cost(strategy.size).served is not None
 
 
 def test_one_seed_is_one_table_and_another_is_not(name):
