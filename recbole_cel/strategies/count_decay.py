@@ -12,6 +12,7 @@ from torch import Tensor
 from ..embedding import FullEmbedding
 from ..options import check_options, is_number, option
 from .base import About, EmbeddingStrategy
+from .budget import BYTES_PER_NUMBER, Cost
 from .full import size_of_full
 from .registry import register_strategy
 from .storage import Storage
@@ -92,6 +93,11 @@ class CountDecayStrategy(EmbeddingStrategy[CountedEmbedding]):
         """Counts are for training only."""
         found = super().storage(optimiser)
         return found._replace(codes=0, training_codes=found.codes)
+
+    def cost(self, size: int) -> Cost:
+        """Rows, and a count of each id for each table."""
+        counts = self.num_entities * len(self.budget.widths) * BYTES_PER_NUMBER
+        return Cost(size * self.budget.width, training_codes=counts)
 
     def _size(self) -> int:
         return size_of_full(self.budget)
