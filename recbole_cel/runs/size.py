@@ -19,7 +19,7 @@ class FieldSize(NamedTuple):
         field: name of the field.
         entities: number of ids N.
         clusters: groups of ids that share rows, or None where they are not learned.
-        parameters: numbers in all of the field's tables.
+        parameters: numbers in all of the field's tables, as they are served.
         full_parameters: the same for full tables.
         storage: bytes by part.
         full_training: bytes of full tables and the same optimiser's state for them.
@@ -44,13 +44,12 @@ class FieldSize(NamedTuple):
 def field_size(field: str, strategy: EmbeddingStrategy[Any], optimiser: torch.optim.Optimizer | None) -> FieldSize:
     """Count what the tables of ``field`` and their optimiser state take now."""
     tables = strategy.all_tables
-    parameters = {parameter for table in tables for parameter in table.parameters()}
     full = strategy.num_entities * sum(getattr(table, "embedding_dim", 0) for table in tables)
     return FieldSize(
         field,
         strategy.num_entities,
         strategy.num_clusters,
-        sum(parameter.numel() for parameter in parameters),
+        strategy.numbers,
         full,
         strategy.storage(optimiser),
         # As many moments as the optimiser keeps for a number here, it would keep for one of a full table.

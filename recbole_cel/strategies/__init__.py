@@ -1,6 +1,6 @@
 """What takes the place of an entity field's table; each strategy is a file, registered by its name."""
 
-from . import cel, count_decay, full, modulo_hash
+from . import cel, count_decay, full, modulo_hash, rivals
 from .base import About, EmbeddingStrategy
 from .budget import Cost, FieldBudget, check_budget, field_budgets
 from .registry import get_strategy, register_strategy, strategies
@@ -24,5 +24,6 @@ __all__ = [
     "get_strategy",
     "modulo_hash",
     "register_strategy",
+    "rivals",
     "strategies",
 ]

@@ -1,0 +1,57 @@
+"""K-means of the rows of many ids: on a sample, then the nearest centre for everybody by tiles."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+# Rows that centres are found by: so many for each, and no more than this in all (but one for each in any case).
+SAMPLE_OF_CENTRE = 64
+MAX_SAMPLE = 1 << 17
+# Distances of a pass over the sample beyond which it is seen by small batches only.
+MANY_DISTANCES = 1 << 28
+MAX_ITERATIONS = 25
+# Distances that are held at once.
+TILE = 1 << 23
+
+
+def nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """The nearest of ``centres`` ``(K, d)`` to each of ``points`` ``(n, d)``, int64; the first of equals."""
+    found = [
+        (centres.square().sum(1) - 2 * some @ centres.T).argmin(1)
+        for some in points.split(max(1, TILE // len(centres)))
+    ]
+    return torch.cat(found) if found else points.new_zeros(0, dtype=torch.int64)
+
+
+@torch.no_grad()
+def k_means(rows: Callable[[Tensor], Tensor], num_ids: int, k: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Centres ``(K, d)`` of the rows ``(n, d)`` that ``rows`` gives for ids, and the centre of every id ``(N,)``.
+
+    Args:
+        rows: called with some ids, int64, at a time.
+        num_ids: number of ids N.
+        k: number of centres K, at most N.
+        seed: of the sample and of the start.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    most = max(k, min(MAX_SAMPLE, k * SAMPLE_OF_CENTRE))
+    sample = torch.randperm(num_ids, generator=generator)[:most].sort().values if num_ids > most else None
+    of_sample = rows(torch.arange(num_ids) if sample is None else sample)
+    points = of_sample.float().cpu().numpy()
+    many = len(points) * k > MANY_DISTANCES
+    kind = MiniBatchKMeans if many else KMeans
+    options = {"batch_size": max(1024, 4 * k), "init": "random"} if many else {}
+    found = kind(k, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed % 2**32, **options)
+    with warnings.catch_warnings():
+        # Fewer different rows than centres are no fault.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found.fit(points)
+    centres = torch.from_numpy(found.cluster_centers_).to(of_sample)
+    tiles = torch.arange(num_ids).split(max(1, TILE // k))
+    return centres, torch.cat([nearest(rows(tile), centres) for tile in tiles])
