@@ -1,11 +1,23 @@
 """Rivals of clustered embeddings, each a file."""
 
 from . import (
+    cafe,
     cce,
+    etree,
     frequency_hash,
+    graph_hash,
+    jnkm,
+    product_quantisation,
+    pruning,
 )
 
 __all__ = [
+    "cafe",
     "cce",
+    "etree",
     "frequency_hash",
+    "graph_hash",
+    "jnkm",
+    "product_quantisation",
+    "pruning",
 ]
