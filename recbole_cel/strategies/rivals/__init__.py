@@ -6,7 +6,9 @@ from . import (
     etree,
     frequency_hash,
     graph_hash,
+    hashgnn,
     jnkm,
+    prehash,
     product_quantisation,
     pruning,
 )
@@ -17,7 +19,9 @@ __all__ = [
     "etree",
     "frequency_hash",
     "graph_hash",
+    "hashgnn",
     "jnkm",
+    "prehash",
     "product_quantisation",
     "pruning",
 ]

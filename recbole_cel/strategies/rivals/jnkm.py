@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class JNKMStrategy(EmbeddingStrategy[CentredTable]):
     name = "jnkm"
     suffix = "JNKM"
     prefix = "jnkm_"
-    Options: type[Any] = CentresOptions
+    Options: ClassVar[type[Any]] = CentresOptions
     about = About(
         "under a budget ca(i), otherwise E[i], which is drawn to ca(i)",
         "Yang, Fu, Sidiropoulos, IEEE TSP 2017",

@@ -36,7 +36,7 @@ class ProductQuantisationOptions:
     )
     start: float = option(
         1.0,
-        "epochs after which own rows, until then free, are quantised, with codewords by k-means; 0 is from the start",
+        "epochs after which own rows, until then free, are quantised by k-means; 0 is from the start",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )
@@ -140,17 +140,18 @@ class ProductQuantisationStrategy(EmbeddingStrategy[QuantisedTable]):
     """Parts of rows are codewords, chosen by the nearest to a full table that is trained beside them.
 
     Chen, Li and Sun, "Differentiable product quantization for end-to-end embedding compression" (DPQ, with the
-    nearest codeword), ICML 2020: part p of the row of i is ``C_p[argmin_k ||Q_p[i] - C_p[k]||]``, straight-through.
-    With ``rare_share``, Kang, Cheng, Chen, Yi, Lin, Hong and Chi, "Learning multi-granular quantized embeddings for
-    large-vocab categorical features in recommender systems" (MGQE), WWW Companion 2020: rare ids see only the first
-    K' codewords.
+    nearest codeword), ICML 2020: part p of the row of i is ``C_p[argmin_k ||Q_p[i] - C_p[k]||]``, straight
+    through.
+    With ``rare_share``, Kang, Cheng, Chen, Yi, Lin, Hong and Chi, "Learning multi-granular quantized embeddings
+    for large-vocab categorical features in recommender systems" (MGQE), WWW Companion 2020: rare ids see only the
+    first K' codewords.
 
     Served are the codewords and the codes, in as many bits as they need; training needs a full table beside them,
     so that no budget of training bytes below that can be kept. Budgets in rows and parameters count codewords.
 
-    Ours: codewords learn by the loss, and own rows are pulled to them; in the first epoch rows are the own ones, and
-    the codewords then come from k-means (Adam's memory of them ends); each table has codes of its own, a narrow one
-    a part for each of its numbers at most. While rows are still own ones, no epoch counts as the best.
+    Ours: codewords learn by the loss, and own rows are pulled to them; in the first epoch rows are the own ones,
+    and the codewords then come from k-means (Adam's memory of them ends); each table has codes of its own, a
+    narrow one a part for each of its numbers at most. While rows are still own ones, no epoch counts as the best.
     """
 
     name = "product_quantisation"
