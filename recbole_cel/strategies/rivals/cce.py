@@ -120,9 +120,9 @@ class ColumnTable(RowTable):
 class CCEStrategy(EmbeddingStrategy[ColumnTable]):
     """A sum of a cluster's row and a hashed row in each column; now and then k-means makes new clusters.
 
-    Tsang and Ahle, "Clustering the sketch: dynamic compression for embedding tables", NeurIPS 2023. In column c the
-    row of i is ``T_c[a_c(i)] + R_c[h_c(i)]``. At a clustering, k-means of these rows of all ids gives a_c and T_c,
-    the hash is drawn anew and R_c starts from zero.
+    Tsang and Ahle, "Clustering the sketch: dynamic compression for embedding tables", NeurIPS 2023. In column c
+    the row of i is ``T_c[a_c(i)] + R_c[h_c(i)]``. At a clustering, k-means of these rows of all ids gives a_c
+    and T_c, the hash is drawn anew and R_c starts from zero.
 
     It needs k-means of N rows now and then, on a bounded sample, and stores a code for each id and column. Ours:
     a table narrower than the number of columns (first-order weights) goes with the first column, whose clusters

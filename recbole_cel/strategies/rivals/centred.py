@@ -11,7 +11,7 @@ from .codes import Codes
 
 
 def means(rows: Tensor, groups: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Mean ``(number, d)`` of the ``rows`` ``(n, d)`` of each group, zero for an empty one, and how many it has."""
+    """Mean ``(number, d)`` of the ``rows`` ``(n, d)`` of each group, zero for an empty one; how many it has."""
     counts = torch.bincount(groups, minlength=number).to(rows).unsqueeze(1)
     return rows.new_zeros(number, rows.shape[1]).index_add_(0, groups, rows) / counts.clamp(min=1), counts
 
@@ -84,8 +84,8 @@ class CentredTable(RowTable):
     def present_centres(self) -> tuple[Tensor, Tensor | None]:
         """Centres ``(K, d)`` of the present own rows, and the centres of these, if there are any, ``(R, d)``.
 
-        With roots, a centre c of n ids under a root r is what minimises ``sum ||e - c||^2 + ||c - r||^2``, the mean
-        of the ids' rows and the root; a root is the mean of such means.
+        With roots, a centre c of n ids under a root r is what minimises ``sum ||e - c||^2 + ||c - r||^2``, the
+        mean of the ids' rows and the root; a root is the mean of such means.
         """
         groups = self.codes.codes[0].long()
         found, counts = means(self.weight.detach(), groups, self.codes.values)

@@ -29,8 +29,7 @@ class HashGNNOptions:
 
     groups: int = option(
         8,
-        "groups of bits, each of which picks a row, at least, if there are rows for them; groups are of as many bits "
-        "as leave so many",
+        "groups of bits, each of which picks a row, at least; a group has as many bits as leave so many, if any",
         "an integer >= 1",
         lambda v: is_int(v, 1),
     )
@@ -78,10 +77,11 @@ class HashGNNStrategy(EmbeddingStrategy[BitsTable]):
     (HashGNN), WWW 2020, whose codes are signs of a graph network's output: ``sum_g E_g[bits of group g of i]``,
     with as many rows in a group as its bits can tell apart.
 
-    It needs the interactions once, and stores a code for each id and group. Ours: the graph network is not trained,
-    but averages random vectors of the counterparts over the graph, in blocks of bounded size; a bit says on which
-    side of the median of all ids with interactions an id is, so that rows are used alike; the bits then pick rows
-    that are trained. Ids without interactions have codes by a hash, as have all until the data are seen.
+    It needs the interactions once, and stores a code for each id and group. Ours: the graph network is not
+    trained, but averages random vectors of the counterparts over the graph, in blocks of bounded size; a bit
+    says on which side of the median of all ids with interactions an id is, so that rows are used alike; the
+    bits then pick rows that are trained. Ids without interactions have codes by a hash, as have all until the
+    data are seen.
     """
 
     name = "hashgnn"

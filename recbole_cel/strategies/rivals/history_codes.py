@@ -18,8 +18,8 @@ TILE = 1 << 24
 def projected(counts: csr_matrix, directions: int, seed: int, layers: int = 1) -> Iterator[Tensor]:
     """Averages of the counterparts of each id in random directions, in blocks ``(N, b)``, float32.
 
-    Each counterpart has a random Gaussian vector. In further layers, counterparts have the averages of the ids that
-    they were with, added to their own vectors, so that ids are alike which share counterparts of like ids.
+    Each counterpart has a random Gaussian vector. In further layers, counterparts have the averages of the ids
+    that they were with, added to their own vectors, so that ids are alike which share counterparts of like ids.
 
     Args:
         counts: interactions ``(N, M)``.

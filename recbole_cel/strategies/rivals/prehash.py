@@ -102,14 +102,14 @@ class BucketTable(RowTable):
 class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     """An id has the buckets whose anchors, the most active ids, have histories most like its own.
 
-    Shi, Ma, Wang, Zhang, Zhang, Liu and Ma, "Beyond user embedding matrix: learning to hash for modeling large-scale
-    users in recommendation" (PreHash), SIGIR 2020: ``sum_k softmax_k(similarity(i, anchor_k)) E[k]`` over the best
-    B buckets.
+    Shi, Ma, Wang, Zhang, Zhang, Liu and Ma, "Beyond user embedding matrix: learning to hash for modeling
+    large-scale users in recommendation" (PreHash), SIGIR 2020: ``sum_k softmax_k(similarity(i, anchor_k))
+    E[k]`` over the best B buckets.
 
-    It needs the histories once, projected to random directions, and stores B codes and B weights of a byte for each
-    id. Ours: a history is the set of counterparts (the paper learns an attention over them), similarities are
-    cosines of the projected averages, chosen once before training; ids without a history have buckets by hashes, as
-    have all until the data are seen.
+    It needs the histories once, projected to random directions, and stores B codes and B weights of a byte for
+    each id. Ours: a history is the set of counterparts (the paper learns an attention over them), similarities
+    are cosines of the projected averages, chosen once before training; ids without a history have buckets by
+    hashes, as have all until the data are seen.
     """
 
     name = "prehash"
