@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...clustering.row_state import copy_row_state
-from ...options import check_options, is_number, option
+from ...options import check_options, is_int, is_number, option
 from ..base import About, EmbeddingStrategy
 from ..budget import Cost
 from ..registry import register_strategy
@@ -35,8 +35,11 @@ class CafeOptions:
         "a number from 0, below 1",
         lambda value: is_number(value, 0) and value < 1,
     )
+    buckets: int = option(
+        4, "buckets of the sketch for each own row, of four ids each", "an integer >= 1", lambda v: is_int(v, 1)
+    )
     interval: float = option(
-        0.25,
+        1.0,
         "epochs from one time when rows are given and taken to the next",
         "a number > 0",
         lambda value: is_number(value, 0, open=True),
@@ -87,10 +90,11 @@ class CafeStrategy(EmbeddingStrategy[OwnRowsTable]):
     SpaceSaving) sums the norms of the gradients of each id's row. Ids with large sums have own rows, all others
     share rows by a hash; sums fade, so that rows move on.
 
-    It needs the sketch while training, 32 bytes for each own row, and stores the ids that have own rows. Ours: the
-    threshold is that which fills all own rows, rows are given and taken at once every so many steps, half of the
-    rows are own ones, and the gradients are those of the widest table. Who gets an own row starts from the shared
-    one and from what Adam remembers of it; who loses it has the shared row again.
+    It needs the sketch while training, four buckets of 32 bytes for each own row (one in the paper, whose ids
+    differ more in their activity), and stores the ids that have own rows. Ours: the threshold is that which
+    fills all own rows, rows are given and taken at once every so many steps, half of the rows are own ones, and
+    the gradients are those of the widest table. Who gets an own row starts from the shared one and from what
+    Adam remembers of it; who loses it has the shared row again.
     """
 
     name = "cafe"
@@ -101,7 +105,7 @@ class CafeStrategy(EmbeddingStrategy[OwnRowsTable]):
         "E[n(i)] of the H ids with the largest gradients of late, E[H + h(i)] of the others",
         "Zhang et al., SIGMOD 2024",
         "K rows, and the H ids that have their own",
-        "a sketch of 4 H scores",
+        "a sketch of 16 H scores",
     )
 
     @cached_property
@@ -116,12 +120,12 @@ class CafeStrategy(EmbeddingStrategy[OwnRowsTable]):
     @cached_property
     def sketch(self) -> HotSketch:
         """Shared by all tables."""
-        return HotSketch(self.num_entities, max(1, self._own(self.size)))
+        return HotSketch(self.num_entities, self._buckets(self.size))
 
     def cost(self, size: int) -> Cost:
         """Of so many rows."""
         own = self._own(size)
-        return Cost(size * self.budget.width, own * BYTES_OF_AN_ID, max(1, own) * BYTES_OF_A_BUCKET)
+        return Cost(size * self.budget.width, own * BYTES_OF_AN_ID, self._buckets(size) * BYTES_OF_A_BUCKET)
 
     def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
         """The sketch is for training only."""
@@ -150,6 +154,9 @@ class CafeStrategy(EmbeddingStrategy[OwnRowsTable]):
 
     def _own(self, size: int) -> int:
         return min(size - 1, int(size * self.options.own_share))
+
+    def _buckets(self, size: int) -> int:
+        return max(1, self._own(size)) * self.options.buckets
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> OwnRowsTable:
         watched = any(isinstance(table, WatchedTable) for table in self.tables)

@@ -33,7 +33,7 @@ def communities(graph: csr_matrix, number: int, resolution: float | None = None)
     Args:
         graph: weights of the edges.
         number: of communities, at most.
-        resolution: of the modularity; None is the least of 1, 2, 4 ... that gives as many communities as are asked.
+        resolution: of the modularity; None is the least of 1, 2, 4 ... that gives so many communities.
     """
     graph = graph.astype(np.float64)
     tried = [resolution] if resolution is not None else [2.0**n for n in range(DOUBLINGS)]

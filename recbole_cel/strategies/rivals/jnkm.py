@@ -79,6 +79,9 @@ class JNKMStrategy(EmbeddingStrategy[CentredTable]):
         """The centre of each centre, shared by all tables; None if there are no such."""
         return None
 
+    def _size(self) -> int:
+        return min(self.budget.rows or 1, self.num_entities) if self.budget.automatic else super()._size()
+
     @property
     def num_clusters(self) -> int:
         """Centres that ids have."""

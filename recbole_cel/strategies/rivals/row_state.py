@@ -16,7 +16,7 @@ def renew_state(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> No
     """
     for name, value in optimiser.state.get(parameter, {}).items():
         if torch.is_tensor(value) and value.shape == parameter.shape:
-            value.copy_(value.mean(dim=0, keepdim=True).expand_as(value)) if name in SQUARES else value.zero_()
+            value.copy_(value.flatten(0, -2).mean(dim=0).expand_as(value)) if name in SQUARES else value.zero_()
 
 
 @torch.no_grad()
