@@ -90,9 +90,11 @@ class Config(RecBoleConfig):
         self.final_config_dict.setdefault(BUDGET, None)
         if self[BUDGET] is None:
             return
-        for name in ("max_clusters", "compression_ratio"):
-            if PREFIX + name in self.external_config_dict:
-                raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
+        for spec in dataclasses.fields(CELSettings):
+            given = self.external_config_dict.get(PREFIX + spec.name, spec.default)
+            # A checkpoint gives all options, those with their default included.
+            if spec.name in ("max_clusters", "compression_ratio") and given != spec.default:
+                raise SettingError(BUDGET, f"and {PREFIX}{spec.name} exclude each other; set one of them")
 
     def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:
         given = self.external_config_dict

@@ -42,7 +42,9 @@ def communities(graph: csr_matrix, number: int, resolution: float | None = None)
         if _number(left) >= number:
             break
     left, right = _merged(graph, left, right, number, value)
-    left, right = _moved(graph, value, left, right)
+    moved = _moved(graph, value, left, right)
+    if _number(moved[0]) == _number(left):  # otherwise communities that were asked for were left by all
+        left, right = moved
     found = np.full(len(left), -1)
     present = left >= 0
     found[present] = np.unique(left[present], return_inverse=True)[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -84,9 +83,11 @@ class QuantisedTable(RowTable):
     Attributes:
         own: parameter of shape ``(N, d)``, needed in training only.
         weight: parameter of shape ``(K, d)``, the codewords of all parts side by side.
-        quantised: whether it is; otherwise rows are own ones, for a start.
+        quantised: buffer of one bool, whether it is; otherwise rows are own ones, for a start.
         pull: mean squared distance of the own rows of the last batch in training to their codewords.
     """
+
+    quantised: Tensor
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class QuantisedTable(RowTable):
         self.splits = [len(part) for part in torch.arange(embedding_dim).tensor_split(min(parts, embedding_dim))]
         self.own = nn.Parameter(torch.empty(num_embeddings, embedding_dim).normal_(mean, std))
         self.weight = nn.Parameter(torch.empty(codewords, embedding_dim).normal_(mean, std))
-        self.quantised = True
+        self.register_buffer("quantised", torch.ones((), dtype=torch.bool))
         self.pull: Tensor | None = None
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -241,7 +242,9 @@ class CodewordsHook(ActingHook[ProductQuantisationStrategy]):
         times: int | None = None,
     ) -> None:
         super().__init__(strategies, training, interval, times)
-        self._set_quantised()
+        for strategy in strategies.values():
+            for table in strategy.tables:
+                table.quantised.fill_(False)
 
     @property
     def settled(self) -> bool:
@@ -265,20 +268,10 @@ class CodewordsHook(ActingHook[ProductQuantisationStrategy]):
             with torch.no_grad():
                 table.weight.copy_(torch.cat(centres, dim=1))
                 renew_state(self.training.optimiser, table.weight)
-                table.quantised = True
+                table.quantised.fill_(True)
                 every = torch.arange(strategy.num_entities, device=table.device)
                 for ids in every.split(1 << 16):
                     own = table.own[ids]
                     error += float((own - table.rows(ids)).square().sum())
                     total += float(own.square().sum())
         return {"codewords": float(strategy.size), "relative error": error / max(total, 1e-30)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; rows are quantised if it is after the start."""
-        super().load_state_dict(state)
-        self._set_quantised()
-
-    def _set_quantised(self) -> None:
-        for strategy in self.strategies.values():
-            for table in strategy.tables:
-                table.quantised = self.settled

@@ -30,7 +30,7 @@ class PruningOptions:
         0.0, "epochs of training before anything is pruned", "a number >= 0", lambda v: is_number(v, 0)
     )
     epochs: float = option(
-        4.0, "epochs from the first pruning to the last", "a number > 0", lambda v: is_number(v, 0, open=True)
+        6.0, "epochs from the first pruning to the last", "a number > 0", lambda v: is_number(v, 0, open=True)
     )
     times: int = option(40, "how often is pruned in these epochs", "an integer >= 1", lambda v: is_int(v, 1))
 
