@@ -168,7 +168,7 @@ def test_quantised_rows_are_the_nearest_codewords_straight_through():
         assert torch.equal(table.codes(ids)[part], nearest)
     rows = table(ids)
     assert float(run.strategy.penalty(1).detach()) == pytest.approx(
-        2 * float((table.own[ids] - rows).square().sum(1).mean())
+        2 * float((table.own[ids] - rows).detach().square().sum(1).mean())
     )
     table(ids).sum().backward()
     assert (table.own.grad[4] == 2).all() and table.weight.grad.sum() == 24

@@ -29,7 +29,12 @@ BYTES_OF_A_SALT = 8
 class CCEOptions:
     """Options of :class:`CCEStrategy`."""
 
-    columns: int = option(4, "parts that a row is made of", "an integer from 1 to 64", lambda v: is_int(v, 1, 64))
+    columns: int = option(
+        4,
+        "parts that a row is made of, or fewer if their codes took half of the bytes",
+        "an integer from 1 to 64",
+        lambda v: is_int(v, 1, 64),
+    )
     interval: float = option(
         1.0, "epochs from one clustering to the next", "a number > 0", lambda v: is_number(v, 0, open=True)
     )
@@ -156,9 +161,13 @@ class CCEStrategy(EmbeddingStrategy[ColumnTable]):
         options = next(iter(strategies.values())).options
         return CCEHook(strategies, training, options.interval, options.clusterings)
 
-    @property
-    def _num_columns(self) -> int:
-        return min(self.options.columns, max(self.budget.widths, default=1))
+    def _size(self) -> int:
+        """The largest, with as many columns as leave half of the budget to the rows."""
+        for number in range(min(self.options.columns, max(self.budget.widths, default=1)), 0, -1):
+            self._num_columns = number
+            if self.budget.used(self.cost(1)._replace(parameters=0)) <= self.budget.amount / 2:
+                break
+        return super()._size()
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> ColumnTable:
         return ColumnTable(self.columns, embedding_dim, mean=mean, std=std)

@@ -106,9 +106,14 @@ class HashGNNStrategy(EmbeddingStrategy[BitsTable]):
         return Cost(size * rows * self.budget.width, bytes_of_codes(self.num_entities, rows, size))
 
     def _size(self) -> int:
-        """The number of groups, of as many bits as leave enough of them."""
-        for self._bits in range(MOST_BITS, 0, -1):
-            if self.budget.allows(self.cost(self.options.groups)):
+        """The number of groups, of as many bits as leave enough of them, and half of the budget to the rows."""
+        self._bits = 1
+        for groups in range(self.options.groups, 0, -1):
+            if self.budget.used(self.cost(groups)._replace(parameters=0)) <= self.budget.amount / 2:
+                break
+        for bits in range(MOST_BITS, 0, -1):
+            self._bits = bits
+            if self.budget.allows(self.cost(groups)):
                 break
         return super()._size()
 

@@ -14,8 +14,10 @@ from torch import Tensor
 SAMPLE_OF_CENTRE = 64
 MAX_SAMPLE = 1 << 17
 # Distances of a pass over the sample beyond which it is seen by small batches only.
-MANY_DISTANCES = 1 << 28
-MAX_ITERATIONS = 25
+MANY_DISTANCES = 1 << 26
+BATCH = 1 << 12
+# Passes over the sample.
+MAX_PASSES, MAX_PASSES_OF_MANY = 20, 3
 # Distances that are held at once.
 TILE = 1 << 23
 
@@ -30,7 +32,9 @@ def nearest(points: Tensor, centres: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def k_means(rows: Callable[[Tensor], Tensor], num_ids: int, k: int, seed: int) -> tuple[Tensor, Tensor]:
+def k_means(
+    rows: Callable[[Tensor], Tensor], num_ids: int, k: int, seed: int, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Centres ``(K, d)`` of the rows ``(n, d)`` that ``rows`` gives for ids, and the centre of every id ``(N,)``.
 
     Args:
@@ -38,6 +42,7 @@ def k_means(rows: Callable[[Tensor], Tensor], num_ids: int, k: int, seed: int) -
         num_ids: number of ids N.
         k: number of centres K, at most N.
         seed: of the sample and of the start.
+        start: centres ``(K, d)`` to start from; by default some of the rows.
     """
     generator = torch.Generator().manual_seed(seed)
     most = max(k, min(MAX_SAMPLE, k * SAMPLE_OF_CENTRE))
@@ -45,9 +50,12 @@ def k_means(rows: Callable[[Tensor], Tensor], num_ids: int, k: int, seed: int) -
     of_sample = rows(torch.arange(num_ids) if sample is None else sample)
     points = of_sample.float().cpu().numpy()
     many = len(points) * k > MANY_DISTANCES
-    kind = MiniBatchKMeans if many else KMeans
-    options = {"batch_size": max(1024, 4 * k), "init": "random"} if many else {}
-    found = kind(k, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed % 2**32, **options)
+    init = ("random" if many else "k-means++") if start is None else start.float().cpu().numpy()
+    options = {"init": init, "n_init": 1, "random_state": seed % 2**32}
+    if many:
+        found = MiniBatchKMeans(k, batch_size=BATCH, max_iter=MAX_PASSES_OF_MANY, **options)
+    else:
+        found = KMeans(k, max_iter=MAX_PASSES, **options)
     with warnings.catch_warnings():
         # Fewer different rows than centres are no fault.
         warnings.simplefilter("ignore", ConvergenceWarning)

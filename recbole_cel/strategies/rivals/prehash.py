@@ -29,7 +29,12 @@ STEPS = 255
 class PreHashOptions:
     """Options of :class:`PreHashStrategy`."""
 
-    buckets: int = option(4, "buckets of each id", "an integer from 1 to 64", lambda v: is_int(v, 1, 64))
+    buckets: int = option(
+        4,
+        "buckets of each id, or fewer if their codes took half of the bytes",
+        "an integer from 1 to 64",
+        lambda v: is_int(v, 1, 64),
+    )
     temperature: float = option(
         0.1, "of the softmax of similarities", "a number > 0", lambda v: is_number(v, 0, open=True)
     )
@@ -126,11 +131,11 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     @cached_property
     def buckets(self) -> Buckets:
         """Shared by all tables."""
-        return Buckets(self.num_entities, self.size, self.options.buckets)
+        return Buckets(self.num_entities, self.size, self._num_buckets)
 
     def cost(self, size: int) -> Cost:
         """Of so many buckets."""
-        number = self.options.buckets
+        number = self._num_buckets
         codes = bytes_of_codes(self.num_entities, size, number) + self.num_entities * number
         return Cost(size * self.budget.width, codes)
 
@@ -139,6 +144,14 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
         """Buckets are chosen before training."""
         for name, strategy in strategies.items():
             strategy.choose(training, name)
+
+    def _size(self) -> int:
+        """The largest, with as many buckets of an id as leave half of the budget to the rows."""
+        for number in range(self.options.buckets, 0, -1):
+            self._num_buckets = number
+            if self.budget.used(self.cost(1)._replace(parameters=0)) <= self.budget.amount / 2:
+                break
+        return super()._size()
 
     def choose(self, training: Training, field: str) -> None:
         """Choose the buckets of each id by the training interactions of ``field``."""
@@ -150,7 +163,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
         )
         seen = F.normalize(seen, dim=1)
         anchors = most_active(counts, self.size)
-        number = min(options.buckets, self.size)
+        number = min(self._num_buckets, self.size)
         codes = buckets.codes.codes.long().cpu()
         weights = torch.zeros(codes.shape)
         weights[:] = 1 / len(codes)
@@ -165,5 +178,5 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> BucketTable:
         # A mean of B independent rows varies less than each of them.
-        std = std * min(self.options.buckets, self.size) ** 0.5
+        std = std * min(self._num_buckets, self.size) ** 0.5
         return BucketTable(self.buckets, self.num_entities, embedding_dim, mean=mean, std=std)

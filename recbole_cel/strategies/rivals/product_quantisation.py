@@ -22,13 +22,19 @@ from .history import activity, most_active
 from .k_means import k_means, nearest
 from .row_state import renew_state
 
+# By which it is seen how many parts a budget leaves room for.
+CODEWORDS = 256
+
 
 @dataclass(frozen=True)
 class ProductQuantisationOptions:
     """Options of :class:`ProductQuantisationStrategy`."""
 
     parts: int = option(
-        4, "parts of a row, each with a code", "an integer from 1 to 64", lambda v: is_int(v, 1, 64)
+        4,
+        "parts of a row, each with a code, or fewer if these took half of the bytes",
+        "an integer from 1 to 64",
+        lambda v: is_int(v, 1, 64),
     )
     commitment: float = option(
         1.0, "pull of an own row to its codewords, beside the loss", "a number >= 0", lambda v: is_number(v, 0)
@@ -207,20 +213,28 @@ class ProductQuantisationStrategy(EmbeddingStrategy[QuantisedTable]):
         start = next(iter(strategies.values())).options.start
         return CodewordsHook(strategies, training, start, 1) if start else None
 
+    def _size(self) -> int:
+        """The largest, with as many parts as leave half of the budget to the codewords, were these so many."""
+        for number in range(self.options.parts, 0, -1):
+            self._parts = number
+            if self.budget.bytes is None or self._bytes_of_codes(CODEWORDS) <= self.budget.bytes / 2:
+                break
+        return super()._size()
+
     @property
     def _num_rare(self) -> int:
         return int(self.num_entities * self.options.rare_share)
 
     def _bytes_of_codes(self, size: int) -> int:
         """Codes in bits; with rare ids, one bit more says which these are."""
-        parts = sum(min(self.options.parts, width) for width in self.budget.widths)
+        parts = sum(min(self._parts, width) for width in self.budget.widths)
         rare, few = self._num_rare, min(size, self.options.rare_codewords)
         bits = parts * ((self.num_entities - rare) * _bits(size) + rare * _bits(few))
         return -(-(bits + (self.num_entities if rare else 0)) // 8)
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> QuantisedTable:
         return QuantisedTable(
-            self.rare, self.num_entities, embedding_dim, self.size, self.options.parts, mean=mean, std=std
+            self.rare, self.num_entities, embedding_dim, self.size, self._parts, mean=mean, std=std
         )
 
 
