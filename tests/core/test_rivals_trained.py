@@ -281,7 +281,7 @@ def test_rows_are_drawn_to_the_means_of_their_clusters():
         float((w - torch.stack([w[codes == k].mean(0) for k in range(3)])[codes]).square().sum())
         for w in (one.weight.detach() for one in run.model)
     )
-    assert float(run.strategy.penalty(10)) == pytest.approx(2 * expected / 10, rel=1e-5)
+    assert float(run.strategy.penalty(10).detach()) == pytest.approx(2 * expected / 10, rel=1e-5)
     run.strategy.penalty(10).backward()
     assert torch.allclose(table.weight.grad, 0.4 * (weight - centres[codes]), atol=1e-6)
     assert torch.allclose(run.evaluated()[:, :8], centres[codes])  # under a budget centres are served
@@ -366,3 +366,21 @@ def test_a_hook_goes_on_from_its_state(name):
     for bad in ({}, {"steps": -1}, {"steps": 1.0}, {"steps": 1, "more": 2}):
         with pytest.raises((ValueError, KeyError)):
             resumed.hook.load_state_dict(bad)
+
+
+@pytest.mark.parametrize("name", ["cce", "cafe", "pruning", "product_quantisation", "jnkm", "etree"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e38])
+def test_training_that_diverges_is_not_stopped_by_a_hook(name, value):
+    run = Run(name, rows=12, steps=4)
+    run.step(3)
+    with torch.no_grad():
+        for parameter in run.model.parameters():
+            parameter[::2] = value
+    run.step(1)
+    assert run.events or name == "pruning"
+
+
+def test_intervals_longer_than_any_run():
+    run = Run("cce", interval=1e308)
+    run.step(3)
+    assert not run.events

@@ -40,6 +40,11 @@ class RivalEvent:
         return f"{self.field} {self.what} at step {self.step}: {numbers}"
 
 
+def steps_of(epochs: float, training: Training) -> int:
+    """Optimiser steps in so many epochs; no more than a run could do."""
+    return round(min(MAX_STEPS, epochs * training.steps_per_epoch))
+
+
 class ActingHook(ABC, Generic[Strategy]):
     """Counts optimiser steps, and acts on each field after every so many of them.
 
@@ -58,7 +63,7 @@ class ActingHook(ABC, Generic[Strategy]):
     ) -> None:
         self.strategies = strategies
         self.training = training
-        self.every = max(1, round(interval * training.steps_per_epoch))
+        self.every = max(1, steps_of(interval, training))
         self.times = times
         self.steps = 0
 

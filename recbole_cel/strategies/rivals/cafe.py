@@ -36,7 +36,10 @@ class CafeOptions:
         lambda value: is_number(value, 0) and value < 1,
     )
     buckets: int = option(
-        4, "buckets of the sketch for each own row, of four ids each", "an integer >= 1", lambda v: is_int(v, 1)
+        4,
+        "buckets of the sketch for each own row, of four ids each",
+        "an integer from 1 to 64",
+        lambda v: is_int(v, 1, 64),
     )
     interval: float = option(
         1.0,

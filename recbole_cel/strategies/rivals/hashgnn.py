@@ -30,8 +30,8 @@ class HashGNNOptions:
     groups: int = option(
         8,
         "groups of bits, each of which picks a row, at least; a group has as many bits as leave so many, if any",
-        "an integer >= 1",
-        lambda v: is_int(v, 1),
+        "an integer from 1 to 1024",
+        lambda v: is_int(v, 1, 1024),
     )
     layers: int = option(2, "graph layers", "an integer from 1 to 16", lambda v: is_int(v, 1, 16))
 

@@ -18,8 +18,14 @@ MANY_DISTANCES = 1 << 26
 BATCH = 1 << 12
 # Passes over the sample.
 MAX_PASSES, MAX_PASSES_OF_MANY = 20, 3
+LARGEST = 1e15
 # Distances that are held at once.
 TILE = 1 << 23
+
+
+def bounded(rows: Tensor) -> Tensor:
+    """Rows whose squares are numbers, whatever became of them in a training that diverges."""
+    return rows.nan_to_num(0.0).clamp(-LARGEST, LARGEST)
 
 
 def nearest(points: Tensor, centres: Tensor) -> Tensor:
@@ -47,10 +53,10 @@ def k_means(
     generator = torch.Generator().manual_seed(seed)
     most = max(k, min(MAX_SAMPLE, k * SAMPLE_OF_CENTRE))
     sample = torch.randperm(num_ids, generator=generator)[:most].sort().values if num_ids > most else None
-    of_sample = rows(torch.arange(num_ids) if sample is None else sample)
+    of_sample = bounded(rows(torch.arange(num_ids) if sample is None else sample))
     points = of_sample.float().cpu().numpy()
     many = len(points) * k > MANY_DISTANCES
-    init = ("random" if many else "k-means++") if start is None else start.float().cpu().numpy()
+    init = ("random" if many else "k-means++") if start is None else bounded(start).float().cpu().numpy()
     options = {"init": init, "n_init": 1, "random_state": seed % 2**32}
     if many:
         found = MiniBatchKMeans(k, batch_size=BATCH, max_iter=MAX_PASSES_OF_MANY, **options)
@@ -62,4 +68,4 @@ def k_means(
         found.fit(points)
     centres = torch.from_numpy(found.cluster_centers_).to(of_sample)
     tiles = torch.arange(num_ids).split(max(1, TILE // k))
-    return centres, torch.cat([nearest(rows(tile), centres) for tile in tiles])
+    return centres, torch.cat([nearest(bounded(rows(tile)), centres) for tile in tiles])

@@ -39,7 +39,10 @@ class PreHashOptions:
         0.1, "of the softmax of similarities", "a number > 0", lambda v: is_number(v, 0, open=True)
     )
     directions: int = option(
-        128, "random directions that histories are compared in", "an integer >= 1", lambda v: is_int(v, 1)
+        128,
+        "random directions that histories are compared in",
+        "an integer from 1 to 4096",
+        lambda v: is_int(v, 1, 4096),
     )
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from ..budget import BYTES_PER_NUMBER, Cost
 from ..registry import register_strategy
 from ..storage import Storage
 from ..training import Training
-from .acting import ActingHook
+from .acting import ActingHook, steps_of
 from .row_state import clear_state
 
 BYTES_OF_A_POINTER = 4
@@ -32,7 +32,9 @@ class PruningOptions:
     epochs: float = option(
         6.0, "epochs from the first pruning to the last", "a number > 0", lambda v: is_number(v, 0, open=True)
     )
-    times: int = option(40, "how often is pruned in these epochs", "an integer >= 1", lambda v: is_int(v, 1))
+    times: int = option(
+        40, "how often is pruned in these epochs", "an integer from 1 to 10000", lambda v: is_int(v, 1, 10**4)
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -152,7 +154,7 @@ class PruningHook(ActingHook[PruningStrategy]):
     def __init__(self, strategies: Mapping[str, PruningStrategy], training: Training) -> None:
         options = next(iter(strategies.values())).options
         super().__init__(strategies, training, options.epochs / options.times)
-        self._first = round(options.start * training.steps_per_epoch)
+        self._first = steps_of(options.start, training)
         self._times = options.times
 
     @property
