@@ -126,6 +126,17 @@ def test_k_means_by_hand():
     assert groups[0] == groups[1] and groups[2] == groups[3] and len(set(groups.tolist())) == 3
 
 
+def test_many_centres_are_found_in_two_stages(monkeypatch):
+    points = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    error = {}
+    for way, many in (("at once", 1 << 26), ("in two stages", 1 << 13)):
+        monkeypatch.setattr("recbole_cel.strategies.rivals.k_means.MANY_DISTANCES", many)
+        centres, groups = k_means(lambda ids: points[ids], 500, 40, seed=1)
+        assert centres.shape == (40, 2) and len(groups.unique()) == 40
+        error[way] = float((points - centres[groups]).square().sum())
+    assert error["at once"] != error["in two stages"] < 1.35 * error["at once"]
+
+
 def planted(kinds, number=60):
     random = np.random.default_rng(0)
     kind = np.arange(number) % kinds

@@ -124,14 +124,13 @@ class JNKMStrategy(EmbeddingStrategy[CentredTable]):
 
     @torch.no_grad()
     def cluster(self, seed: int) -> None:
-        """Find new clusters of the present rows, beginning with the means of those that there are."""
+        """Find new clusters of the present rows."""
         weights = [table.weight for table in self.tables]
 
         def rows(ids: Tensor) -> Tensor:
             return torch.cat([weight[ids.to(weight.device)] for weight in weights], dim=1)
 
-        start = torch.cat([table.present_means() for table in self.tables], dim=1) if self.clustered else None
-        _, codes = k_means(rows, self.num_entities, self.size, seed, start)
+        _, codes = k_means(rows, self.num_entities, self.size, seed)
         self.codes.put(codes.unsqueeze(0))
         self.cluster_centres(seed)
         self.clustered = True
