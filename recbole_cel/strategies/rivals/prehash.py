@@ -164,7 +164,8 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
             list(projected(histories(training, field, self.num_entities), options.directions, training.seed)),
             dim=1,
         )
-        seen = F.normalize(seen, dim=1)
+        # What all histories have in common, the popular counterparts, tells none apart.
+        seen = F.normalize(seen - seen[counts > 0].mean(dim=0), dim=1)
         anchors = most_active(counts, self.size)
         number = min(self._num_buckets, self.size)
         codes = buckets.codes.codes.long().cpu()
