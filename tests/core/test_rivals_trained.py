@@ -350,7 +350,7 @@ def test_bits_are_signs_of_what_the_graph_says():
     kind, graph = planted(2)
     ids, others = (torch.from_numpy(side.astype(np.int64)) for side in graph.nonzero())
     run = Run("hashgnn", rows=16, ids=ids, others=others, groups=8)
-    codes = run.strategy.codes.codes.long()
+    codes = run.strategy.bits(torch.arange(N)).T
     assert codes.shape == (8, N) and codes.max() == 1
     alike = (codes[:, :, None] == codes[:, None, :]).float().mean(0)
     same = torch.from_numpy(kind[:, None] == kind[None])

@@ -16,7 +16,7 @@ from ..base import About, EmbeddingStrategy
 from ..budget import Cost
 from ..registry import register_strategy
 from ..training import Training
-from .codes import Codes, bytes_of_codes
+from .hashes_of_ids import hash_ids
 from .history import activity, histories
 from .history_codes import projected
 
@@ -39,11 +39,51 @@ class HashGNNOptions:
         check_options(self)
 
 
+class Bits(nn.Module):
+    """So many groups of bits of each id, packed; by a hash of the id until others are put there.
+
+    Args:
+        num_entities: number of ids N.
+        groups: number of groups G.
+        bits: of each group.
+
+    Attributes:
+        packed: buffer of shape ``(ceil(G * bits / 8), N)``, uint8.
+    """
+
+    packed: Tensor
+
+    def __init__(self, num_entities: int, groups: int, bits: int) -> None:
+        super().__init__()
+        self.groups, self.bits = groups, bits
+        ids = torch.arange(num_entities)
+        hashed = [hash_ids(ids, salt, 2**8) for salt in range(bytes_of_bits(groups, bits))]
+        self.register_buffer("packed", torch.stack(hashed).to(torch.uint8))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """What the bits of each group of ``ids`` ``(n,)`` say, ``(n, G)``, from ``0 .. 2 ** bits - 1``, int64."""
+        places = torch.arange(8, device=ids.device)
+        bits = (self.packed[:, ids].T.long().unsqueeze(2) >> places & 1).flatten(1)
+        bits = bits[:, : self.groups * self.bits].view(len(ids), self.groups, self.bits)
+        return (bits << torch.arange(self.bits, device=ids.device)).sum(dim=2)
+
+    def put(self, number: int, bits: Tensor, known: Tensor) -> None:
+        """Set the bit of this number for the ids at mask ``known`` ``(N,)``; ``bits`` are of shape ``(N,)``."""
+        byte, place = self.packed[number // 8], number % 8
+        known, bits = known.to(byte.device), bits.to(byte)
+        byte.copy_(torch.where(known, byte & (255 - (1 << place)) | bits << place, byte))
+
+
+def bytes_of_bits(groups: int, bits: int) -> int:
+    """Bytes of each id."""
+    return -(-groups * bits // 8)
+
+
 class BitsTable(RowTable):
     """The sum of one row of each of G groups, which the group's bits pick.
 
     Args:
-        codes: bits of each group for each id; several tables may share them.
+        bits: of each group for each id; several tables may share them.
         num_embeddings: number of ids N.
         embedding_dim: size d of a row.
         mean: mean of the initial rows.
@@ -54,18 +94,17 @@ class BitsTable(RowTable):
     """
 
     def __init__(
-        self, codes: Codes, num_embeddings: int, embedding_dim: int, *, mean: float = 0.0, std: float = 0.01
+        self, bits: Bits, num_embeddings: int, embedding_dim: int, *, mean: float = 0.0, std: float = 0.01
     ) -> None:
         super().__init__(num_embeddings, embedding_dim)
-        self.codes = codes
-        groups = len(codes.codes)
-        weight = torch.empty(groups * codes.values, embedding_dim).normal_(mean / groups, std / groups**0.5)
+        self.bits = bits
+        weight = torch.empty(bits.groups << bits.bits, embedding_dim)
+        weight.normal_(mean / bits.groups, std / bits.groups**0.5)
         self.weight = nn.Parameter(weight)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``."""
-        codes = self.codes(ids).T
-        places = codes + torch.arange(codes.shape[1], device=ids.device) * self.codes.values
+        places = self.bits(ids) + (torch.arange(self.bits.groups, device=ids.device) << self.bits.bits)
         return F.embedding_bag(places, self.weight, mode="sum")
 
 
@@ -77,10 +116,10 @@ class HashGNNStrategy(EmbeddingStrategy[BitsTable]):
     (HashGNN), WWW 2020, whose codes are signs of a graph network's output: ``sum_g E_g[bits of group g of i]``,
     with as many rows in a group as its bits can tell apart.
 
-    It needs the interactions once, and stores a code for each id and group. Ours: the graph network is not
+    It needs the interactions once, and stores the bits of each id. Ours: the graph network is not
     trained, but averages random vectors of the counterparts over the graph, in blocks of bounded size; a bit
     says on which side of the median of all ids with interactions an id is, so that rows are used alike; the
-    bits then pick rows that are trained. Ids without interactions have codes by a hash, as have all until the
+    bits then pick rows that are trained. Ids without interactions have bits by a hash, as have all until the
     data are seen.
     """
 
@@ -96,14 +135,14 @@ class HashGNNStrategy(EmbeddingStrategy[BitsTable]):
     )
 
     @cached_property
-    def codes(self) -> Codes:
+    def bits(self) -> Bits:
         """Shared by all tables."""
-        return Codes(self.num_entities, 2**self._bits, self.size)
+        return Bits(self.num_entities, self.size, self._bits)
 
     def cost(self, size: int) -> Cost:
         """Of so many groups."""
-        rows = 2**self._bits
-        return Cost(size * rows * self.budget.width, bytes_of_codes(self.num_entities, rows, size))
+        codes = self.num_entities * bytes_of_bits(size, self._bits)
+        return Cost((size << self._bits) * self.budget.width, codes)
 
     def _size(self) -> int:
         """The number of groups, of as many bits as leave enough of them, and half of the budget to the rows."""
@@ -128,16 +167,12 @@ class HashGNNStrategy(EmbeddingStrategy[BitsTable]):
         known = activity(training, field, self.num_entities) > 0
         if not known.any():
             return
-        codes = torch.zeros(self.size, self.num_entities, dtype=torch.int64)
         graph = histories(training, field, self.num_entities)
         number = 0
         for block in projected(graph, self.size * self._bits, training.seed, self.options.layers):
-            bits = block > block[known].median(dim=0).values
-            for column in bits.T.long():
-                codes[number // self._bits] += column << number % self._bits
+            for column in (block > block[known].median(dim=0).values).T:
+                self.bits.put(number, column, known)
                 number += 1
-        hashed = self.codes.codes.long().cpu()
-        self.codes.put(torch.where(known, codes, hashed))
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> BitsTable:
-        return BitsTable(self.codes, self.num_entities, embedding_dim, mean=mean, std=std)
+        return BitsTable(self.bits, self.num_entities, embedding_dim, mean=mean, std=std)
