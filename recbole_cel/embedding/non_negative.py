@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .additive import AdditiveEmbedding
 from .clustered import ClusteredEmbedding
@@ -21,7 +21,8 @@ def project_non_negative(table: nn.Module) -> None:
     may be negative, as far as its sum with the shared row, in every view, is not.
 
     Args:
-        table: clustered, additive, a :class:`~.row_table.RowTable`, or any table with a ``weight`` of rows.
+        table: clustered, additive, a :class:`~.row_table.RowTable`, or any whose rows are sums or products of its
+            parameters.
     """
     if isinstance(table, AdditiveEmbedding):
         for level in table.levels:
@@ -30,10 +31,13 @@ def project_non_negative(table: nn.Module) -> None:
     if isinstance(table, RowTable):
         table.project_non_negative()
         return
+    if not isinstance(table, ClusteredEmbedding):
+        for parameter in table.parameters():
+            parameter.clamp_(min=0)
+        return
     weight = table.weight
-    assert isinstance(weight, Tensor)
     weight.clamp_(min=0)
-    if isinstance(table, ClusteredEmbedding) and table.personal is not None and table.personalised:
+    if table.personal is not None and table.personalised:
         everyone = torch.arange(table.num_embeddings, device=weight.device)
         for entities in everyone.split(BLOCK):
             own = table.personal[entities[0] : entities[-1] + 1]

@@ -15,7 +15,7 @@ from ..inject.placeholder import PlaceholderSizes
 from ..inject.separate_tables import replace_separate_tables, separate_widths
 from ..inject.stacked_tables import replace_stacked_tables, stacked_widths
 from ..options import SettingError, read_options
-from ..settings import PREFIX, CELSettings, check_fields
+from ..settings import AUTO, PREFIX, CELSettings, check_fields
 from ..strategies import EmbeddingStrategy, FieldBudget, field_budgets, get_strategy
 from .made import make_class
 from .rating import NonNegativeRecommender
@@ -98,7 +98,11 @@ def budgets(
     if budget is not None:
         return field_budgets(budget, sizes, widths)
     rows = settings.rows(sizes)
-    return {name: FieldBudget(name, sizes[name], tuple(widths[name]), rows=rows[name]) for name in sizes}
+    automatic = settings.max_clusters == AUTO and settings.compression_ratio is None
+    return {
+        name: FieldBudget(name, sizes[name], tuple(widths[name]), rows=rows[name], automatic=automatic)
+        for name in sizes
+    }
 
 
 def clustered_fields(settings: CELSettings, config: Any) -> list[str]:

@@ -19,7 +19,7 @@ class FieldSize(NamedTuple):
         field: name of the field.
         entities: number of ids N.
         clusters: groups of ids that share rows, or None where they are not learned.
-        parameters: numbers in all of the field's tables.
+        parameters: numbers in all of the field's tables, as they are served.
         full_parameters: the same for full tables.
         storage: bytes by part.
         full_training: bytes of full tables and the same optimiser's state for them.
@@ -49,7 +49,7 @@ def field_size(field: str, strategy: EmbeddingStrategy[Any], optimiser: torch.op
         field,
         strategy.num_entities,
         strategy.num_clusters,
-        strategy.num_parameters,
+        strategy.numbers,
         full,
         strategy.storage(optimiser),
         # As many moments as the optimiser keeps for a number here, it would keep for one of a full table.

@@ -119,15 +119,20 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         return Storage(parameter_bytes(tables), buffer_bytes(tables), optimiser=optimiser_bytes(tables, optimiser))
 
     @property
+    def numbers(self) -> int:
+        """Numbers in all tables of the field that are served; of a table that fields share, the field's share."""
+        served = self.cost(self.size).numbers
+        tables = self.all_tables if served is None else self.full_tables
+        parameters = {parameter for table in tables for parameter in table.parameters()}
+        return sum(parameter.numel() for parameter in parameters) + int(served or 0)
+
+    def settle(self) -> None:
+        """Make tables that shrink while training as small as the budget says, at once."""
+
+    @property
     def num_clusters(self) -> int | None:
         """Groups of ids that share rows, if these are learned and can be counted; otherwise None."""
         return None
-
-    @property
-    def num_parameters(self) -> int:
-        """Numbers in all tables of the field, each once; of a table that fields share, the field's share."""
-        parameters = {parameter for table in self.all_tables for parameter in table.parameters()}
-        return sum(parameter.numel() for parameter in parameters)
 
     @property
     def alike(self) -> bool:

@@ -26,12 +26,15 @@ class Cost(NamedTuple):
         codes: bytes that are stored besides, in serving and in training.
         training_codes: further bytes, in training only.
         served: bytes in serving, if these are other than the parameters and the codes.
+        numbers: that are served, if there are other than those that are trained; a budget in rows or parameters
+            counts them.
     """
 
     parameters: float
     codes: float = 0.0
     training_codes: float = 0.0
     served: float | None = None
+    numbers: float | None = None
 
     @property
     def serving(self) -> float:
@@ -56,6 +59,7 @@ class FieldBudget:
         parameters: numbers in all tables.
         bytes: of all that serving needs: rows, and whatever is stored for each id.
         training_bytes: of all that training needs, with the optimiser's two moments for each number.
+        automatic: whether nobody asked for so many rows, so that tables which are to be full need not be smaller.
     """
 
     field: str
@@ -65,6 +69,7 @@ class FieldBudget:
     parameters: float | None = None
     bytes: float | None = None
     training_bytes: float | None = None
+    automatic: bool = False
 
     @property
     def width(self) -> int:
@@ -84,7 +89,9 @@ class FieldBudget:
         """How much of the budget tables of this cost use."""
         if self.bytes is not None:
             return cost.serving
-        return cost.parameters if self.training_bytes is None else cost.training
+        if self.training_bytes is not None:
+            return cost.training
+        return cost.parameters if cost.numbers is None else cost.numbers
 
     def allows(self, cost: Cost) -> bool:
         """Whether tables of this cost are within the budget."""

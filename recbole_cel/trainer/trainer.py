@@ -37,6 +37,8 @@ from ..settings import CELSettings
 from ..strategies import Training, TrainingEvent
 from .settled import SettledTrainer
 
+UNSETTLED = "training ended before the tables were within embedding_budget; train for more epochs"
+
 
 class Trainer(SettledTrainer):
     """Trains any RecBole model that RecBole's own ``Trainer`` trains, clustered or not.
@@ -140,6 +142,8 @@ class Trainer(SettledTrainer):
             train_data, valid_data, verbose, saved, show_progress, callback_fn
         )
         self._write_state()
+        if self.strategy_hook is not None and not self.strategy_hook.settled:
+            self.logger.warning(f"{self.config['model']}: {UNSETTLED}")
         return result
 
     def evaluate(

@@ -120,7 +120,7 @@ class UnifiedStrategy(EmbeddingStrategy[UnifiedEmbedding]):
         return found
 
     @property
-    def num_parameters(self) -> int:
+    def numbers(self) -> int:
         """The field's share of the numbers in its tables."""
         own = sum(parameter.numel() for table in self.full_tables for parameter in table.parameters())
         return own + self._share(lambda pool: pool.weight.numel())
