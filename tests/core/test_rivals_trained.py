@@ -9,16 +9,16 @@ from rival_run import N, Run
 from scipy.sparse import csr_matrix
 
 from recbole_cel.strategies.rivals.communities import communities, modularity
-from recbole_cel.strategies.rivals.hashes_of_ids import hash_ids
+from recbole_cel.strategies.rivals.hashing import hashed
 from recbole_cel.strategies.rivals.hot_sketch import HotSketch
 from recbole_cel.strategies.rivals.k_means import k_means
 
 
 def test_hashes_are_even_and_told_apart_by_the_salt():
     ids = torch.arange(100_000)
-    counts = torch.bincount(hash_ids(ids, 0, 50))
+    counts = torch.bincount(hashed(ids, 0, 50))
     assert len(counts) == 50 and (counts - 2000).abs().max() < 250
-    same = hash_ids(ids, 1, 50) == hash_ids(ids, 2, 50)
+    same = hashed(ids, 1, 50) == hashed(ids, 2, 50)
     assert same.float().mean() == pytest.approx(1 / 50, abs=0.003)
 
 

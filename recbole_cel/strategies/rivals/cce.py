@@ -18,7 +18,7 @@ from ..registry import register_strategy
 from ..training import Training
 from .acting import ActingHook
 from .codes import Codes, bytes_of_codes
-from .hashes_of_ids import hash_ids
+from .hashing import hashed
 from .k_means import k_means
 from .row_state import renew_state
 
@@ -67,7 +67,7 @@ class Columns(nn.Module):
 
     def hashes(self, ids: Tensor) -> Tensor:
         """Shape ``(C, n)``, int64."""
-        return hash_ids(ids, self.salts.unsqueeze(1), self.num_rows)
+        return hashed(ids, self.salts.unsqueeze(1), self.num_rows)
 
 
 class ColumnTable(RowTable):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...embedding import smallest_integer_type
-from .hashes_of_ids import hash_ids
+from .hashing import hashed
 
 
 def check_range(what: str, values: Tensor, low: int, high: int) -> None:
@@ -41,8 +41,8 @@ class Codes(nn.Module):
         super().__init__()
         self.values = values
         ids = torch.arange(num_entities)
-        hashed = [hash_ids(ids, salt, values) for salt in range(columns)]
-        self.register_buffer("codes", torch.stack(hashed).to(smallest_integer_type(values)))
+        drawn = [hashed(ids, salt, values) for salt in range(columns)]
+        self.register_buffer("codes", torch.stack(drawn).to(smallest_integer_type(values)))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Codes ``(C, n)``, int64, of ``ids`` ``(n,)``."""

@@ -16,7 +16,7 @@ from ..base import About, EmbeddingStrategy
 from ..budget import Cost
 from ..registry import register_strategy
 from ..training import Training
-from .hashes_of_ids import hash_ids
+from .hashing import hashed
 from .history import activity, histories
 from .history_codes import projected
 
@@ -57,8 +57,8 @@ class Bits(nn.Module):
         super().__init__()
         self.groups, self.bits = groups, bits
         ids = torch.arange(num_entities)
-        hashed = [hash_ids(ids, salt, 2**8) for salt in range(bytes_of_bits(groups, bits))]
-        self.register_buffer("packed", torch.stack(hashed).to(torch.uint8))
+        drawn = [hashed(ids, salt, 2**8) for salt in range(bytes_of_bits(groups, bits))]
+        self.register_buffer("packed", torch.stack(drawn).to(torch.uint8))
 
     def forward(self, ids: Tensor) -> Tensor:
         """What the bits of each group of ``ids`` ``(n,)`` say, ``(n, G)``, from ``0 .. 2 ** bits - 1``, int64."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .codes import check_range
-from .hashes_of_ids import hash_ids
+from .hashing import hashed
 
 SLOTS = 4
 BYTES_OF_A_BUCKET = SLOTS * (4 + 4)
@@ -44,7 +44,7 @@ class HotSketch(nn.Module):
     @torch.no_grad()
     def add(self, ids: Tensor, scores: Tensor) -> None:
         """Add to the scores of ``ids`` ``(n,)``, each there once."""
-        buckets = hash_ids(ids, SALT, len(self.ids))
+        buckets = hashed(ids, SALT, len(self.ids))
         found = self.ids[buckets] == ids.unsqueeze(1)
         known = found.any(dim=1)
         self.scores[buckets[known], found[known].int().argmax(dim=1)] += scores[known].to(self.scores)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...embedding import RowTable
 from .codes import check_range
-from .hashes_of_ids import hash_ids
+from .hashing import hashed
 
 BYTES_OF_AN_ID = 4
 
@@ -36,7 +36,7 @@ class OwnRows(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of ``ids`` ``(n,)``, int64."""
-        shared = self.own + hash_ids(ids, 0, self.shared)
+        shared = self.own + hashed(ids, 0, self.shared)
         if not self.own:
             return shared
         place = torch.searchsorted(self.ids, ids.int()).clamp(max=self.own - 1)
