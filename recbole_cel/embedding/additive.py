@@ -58,11 +58,12 @@ def look_up(
     clusters, weights = list[Tensor](), list[Tensor]()
     for levels, ids in zip(plain, entities):
         if levels:
-            clusters += clusters_of([level.assignment for level in levels], ids, folds)
+            clusters.append(clusters_of([level.assignment for level in levels], ids, folds))
             weights += [level.weight for level in levels]
     rows: Tensor = every[0][0].weight.new_zeros(())
     if weights:
-        rows = _SumsOfRows.apply(list(map(len, plain)), clusters, *weights)
+        together = clusters[0] if len(clusters) == 1 else torch.cat(clusters, dim=1)
+        rows = _SumsOfRows.apply(list(map(len, plain)), together, *weights)
     if len(weights) < sum(map(len, every)):
         others = list[Tensor]()
         for levels, ids in zip(every, entities):
@@ -84,23 +85,23 @@ def levels_of(table: ClusteredEmbedding | AdditiveEmbedding) -> list[ClusteredEm
 
 @cache
 def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where tables of these sizes start if one follows the other, int32 of shape ``(L,)``."""
-    return torch.tensor([0, *sizes[:-1]], device=device).cumsum(0, dtype=torch.int32)
+    """Where tables of these sizes start if one follows the other, int64 of shape ``(L,)``."""
+    return torch.tensor([0, *sizes[:-1]], device=device).cumsum(0)
 
 
 class _SumsOfRows(torch.autograd.Function):
     """Sums of one row of each of some tables: several times faster than selections, above all backward."""
 
     @staticmethod
-    def forward(ctx: Any, counts: list[int], clusters: list[Tensor], *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, counts: list[int], clusters: Tensor, *weights: Tensor) -> Tensor:
         """For each of n sums over so many tables ``(K_l, d)``, shape ``(B, n, d)``.
 
-        Clusters are of shape ``(B,)`` for each table.
+        Clusters are of shape ``(B, L)``, one for each of the L tables.
         """
-        ctx.save_for_backward(torch.stack(clusters).long())
+        ctx.save_for_backward(clusters)
         ctx.counts, ctx.sizes = counts, tuple(map(len, weights))
-        rows = torch.stack(clusters, dim=1) + _starts(ctx.sizes, clusters[0].device)
-        each = torch.arange(0, rows.numel(), rows.shape[1], dtype=rows.dtype, device=rows.device)
+        rows = clusters + _starts(ctx.sizes, clusters.device)
+        each = torch.arange(0, rows.numel(), rows.shape[1], device=rows.device)
         bags = (each.unsqueeze(1) + _starts(tuple(counts), rows.device)).flatten()
         summed = F.embedding_bag(rows.flatten(), torch.cat(weights), bags, mode="sum")
         return summed.view(len(rows), len(counts), summed.shape[1])
@@ -113,12 +114,12 @@ class _SumsOfRows(torch.autograd.Function):
         of_levels = [of_sum for of_sum, count in zip(of_sums, ctx.counts) for _ in range(count)]
         if gradient.shape[2] == 1:
             # One addition of numbers is faster than many of rows.
-            chosen = clusters + _starts(ctx.sizes, clusters.device).unsqueeze(1)
+            chosen = clusters.T + _starts(ctx.sizes, clusters.device).unsqueeze(1)
             numbers = gradient.new_zeros(sum(ctx.sizes)).index_add_(
                 0, chosen.flatten(), torch.cat(of_levels).squeeze(1)
             )
             return (None, None, *numbers.unsqueeze(1).split(ctx.sizes))
         totals = gradient.new_zeros(sum(ctx.sizes), gradient.shape[2]).split(ctx.sizes)
-        for total, chosen, of_level in zip(totals, clusters.unbind(), of_levels):
+        for total, chosen, of_level in zip(totals, clusters.unbind(dim=1), of_levels):
             total.index_add_(0, chosen, of_level)
         return (None, None, *totals)

@@ -18,8 +18,9 @@ from ..embedding import (
     ClusteredEmbedding,
     cross_fitted,
     levels_of,
-    smallest_integer_type,
+    shared_assignments,
 )
+from ..embedding.packed_codes import bytes_of
 from .base import About, EmbeddingStrategy
 from .budget import Cost
 from .registry import register_strategy
@@ -54,7 +55,7 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
     def cost(self, size: int) -> Cost:
         """Of so many rows, with the present numbers of levels and folds."""
         most = -(-size // self._num_levels)
-        codes = self.num_entities * self._num_levels * smallest_integer_type(most).itemsize
+        codes = self.num_entities * bytes_of(self._num_levels, most)
         held_out = codes * self._num_folds if self._num_folds > 1 else 0
         return Cost(size * self.budget.width, codes, held_out + size * BYTES_OF_COUNTS)
 
@@ -82,15 +83,12 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         shares = [(self.size + level) // levels for level in reversed(range(levels))]
         # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
         starts = [self.settings.initial_clusters] + [1] * (levels - 1)
-        return [
-            ClusterAssignment(self.num_entities, clusters, start, self._num_folds)
-            for clusters, start in zip(shares, starts)
-        ]
+        return shared_assignments(self.num_entities, shares, starts, self._num_folds)
 
     def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
         """Assignments with all interactions are served; those without each fold are for training."""
         found = super().storage(optimiser)
-        serving = sum(a.clusters.numel() * a.clusters.element_size() for a in self.assignments)
+        serving = self.assignments[0].codes.words[-1].numel()
         return found._replace(codes=serving, training_codes=found.codes - serving)
 
     @property
