@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +56,7 @@ class ClusterAssignment(nn.Module):
         Raises:
             LeakError: in training, if there are folds, and none is left out.
         """
-        clusters = clusters_of([self], entities, folds).squeeze(1)
+        clusters = self.codes.look_up_level(self.level, *_place([self], entities, folds))
         return clusters if entities is None else clusters.view(entities.shape)
 
     def clusters(self) -> Tensor:
@@ -203,28 +205,58 @@ def extend_ids(assignments: Sequence[ClusterAssignment], num_entities: int, like
         one.extend(num_entities, like)
 
 
-def clusters_of(
-    assignments: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None = None
-) -> Tensor:
-    """Clusters of ``entities`` ``(*)``, n in all, in each of L assignments, int64 of shape ``(n, L)``.
+class LookedUp(NamedTuple):
+    """What some ids are assigned to in several levels, still packed.
 
-    Arguments and errors as for the call of an assignment.
+    Attributes:
+        parts: levels that share their codes: these, what was looked up in them, and which of their levels it is for;
+            None is all.
     """
-    found = list[Tensor]()
-    for codes, group in groupby(assignments, key=lambda assignment: assignment.codes):
+
+    parts: list[tuple[PackedCodes, Tensor, list[int] | None]]
+
+    @property
+    def levels(self) -> int:
+        """Number of levels L."""
+        return sum(len(codes.levels if levels is None else levels) for codes, _, levels in self.parts)
+
+    def by_id(self) -> Tensor:
+        """Clusters of n ids in each of L levels, int64 of shape ``(n, L)``."""
+        found = [codes.by_id(words) for codes, words, _ in self.parts]
+        some = [one if part[2] is None else one[:, part[2]] for one, part in zip(found, self.parts)]
+        return some[0] if len(some) == 1 else torch.cat(some, dim=1)
+
+    def by_level(self) -> Tensor:
+        """The same of shape ``(L, n)``."""
+        found = [codes.by_level(words) for codes, words, _ in self.parts]
+        some = [one if part[2] is None else one[part[2]] for one, part in zip(found, self.parts)]
+        return some[0] if len(some) == 1 else torch.cat(some)
+
+
+def look_up_levels(
+    assignments: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None = None
+) -> LookedUp:
+    """Look ``entities`` ``(*)`` up in several assignments; arguments and errors as for the call of one."""
+    parts = list[tuple[PackedCodes, Tensor, Union[list[int], None]]]()
+    for codes, group in groupby(assignments, key=attrgetter("codes")):
         levels = list(group)
-        left_out = _left_out(levels, entities, folds)
-        if entities is not None:
-            check_ids(entities, codes.num_entities)
-        if entities is not None and left_out is not None and entities.dim() > 1:
-            left_out = left_out.view(-1, *[1] * (entities.dim() - 1)).expand(entities.shape).flatten()
-        ids = None if entities is None else entities.flatten().long()
-        if len(levels) == 1:
-            found.append(codes.look_up_level(levels[0].level, ids, left_out).unsqueeze(1))
-            continue
-        every, numbers = codes.look_up(ids, left_out), [assignment.level for assignment in levels]
-        found.append(every if numbers == list(range(len(codes.sizes))) else every[:, numbers])
-    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        words = codes.look_up(*_place(levels, entities, folds))
+        numbers = [assignment.level for assignment in levels]
+        parts.append((codes, words, None if numbers == codes.levels else numbers))
+    return LookedUp(parts)
+
+
+def _place(
+    levels: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Ids ``(n,)`` and views ``(n,)`` in which levels of the same codes are to be looked up; None is all, and the last."""
+    left_out = _left_out(levels, entities, folds)
+    if entities is None:
+        return None, None
+    check_ids(entities, levels[0].num_entities)
+    if left_out is not None and entities.dim() > 1:
+        left_out = left_out.view(-1, *[1] * (entities.dim() - 1)).expand(entities.shape).flatten()
+    return entities.flatten().long(), left_out
 
 
 def _left_out(levels: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None) -> Tensor | None:

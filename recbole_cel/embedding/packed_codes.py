@@ -66,6 +66,7 @@ class PackedCodes(nn.Module):
     def __init__(self, num_entities: int, sizes: Sequence[int], starts: Sequence[int], folds: int = 1) -> None:
         super().__init__()
         self.sizes, self.num_folds = tuple(sizes), folds
+        self.levels = list(range(len(sizes)))
         self.bits = bits_of(max(sizes))
         self.bytes = bytes_of(len(sizes), max(sizes))
         views = folds + 1 if folds > 1 else 1
@@ -84,21 +85,37 @@ class PackedCodes(nn.Module):
         return self.words.shape[1]
 
     def look_up(self, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
-        """Codes of ``entities`` ``(n,)`` in all levels, int64 of shape ``(n, L)``.
+        """Packed codes of ``entities`` ``(n,)``, for :meth:`by_id` and :meth:`by_level`, int64 of shape ``(n, words)``.
 
         Args:
             entities: ids, or None for all.
             views: shape ``(n,)``, the view of each; None is the last.
         """
         if entities is None:
-            return self._unpack(self.words[-1])
-        if views is None:
-            return self._unpack(F.embedding(entities, self.words[-1]))
-        positions = views * self.num_entities + entities
-        return self._unpack(F.embedding(positions, self.words.view(-1, self.bytes)))
+            return self._words(self.words[-1])
+        table, positions = self.words[-1], entities
+        if views is not None:
+            table = self.words.view(-1, self.bytes)
+            positions = torch.add(entities, views, alpha=self.num_entities)
+        # What is behind the bytes is masked away.
+        found = table.new_empty(len(positions), self.bytes + self._padding)
+        torch.index_select(table, 0, positions, out=found[:, : self.bytes])
+        return found.view(torch.int64)
+
+    def by_id(self, words: Tensor) -> Tensor:
+        """Codes ``(n, L)`` of packed ones ``(n, words)``."""
+        shifts, word = _layout(len(self.sizes), self.bits, words.device)
+        of_levels = words if words.shape[1] == 1 else words.index_select(1, word)
+        return (of_levels >> shifts).bitwise_and_(self._mask)
+
+    def by_level(self, words: Tensor) -> Tensor:
+        """As :meth:`by_id`, of shape ``(L, n)``: unpacking twice costs less than moving numbers about."""
+        shifts, word = _layout(len(self.sizes), self.bits, words.device)
+        of_levels = words.T if words.shape[1] == 1 else words.T.index_select(0, word)
+        return (of_levels >> shifts.unsqueeze(1)).bitwise_and_(self._mask)
 
     def look_up_level(self, level: int, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
-        """As :meth:`look_up`, in one level, int64 of shape ``(n,)``."""
+        """Codes of ``entities`` ``(n,)`` in one level, int64 of shape ``(n,)``; arguments as for :meth:`look_up`."""
         if entities is None:
             return self._join(level, partial(self.words[-1].select, 1))
         positions = (self.words.shape[0] - 1 if views is None else views) * self.num_entities + entities
@@ -142,7 +159,7 @@ class PackedCodes(nn.Module):
         """Make room for ids up to ``num_entities - 1``; new ones have the codes of entity ``like``."""
         new = self.words[:, like : like + 1].expand(-1, num_entities - self.num_entities, -1)
         self.words = torch.cat([self.words, new], dim=1)
-        for level in range(len(self.sizes)):
+        for level in self.levels:
             self.count(level)
 
     def part(self, level: int) -> slice:
@@ -174,7 +191,8 @@ class PackedCodes(nn.Module):
             raise ValueError(f"the codes are of shape {tuple(words.shape)}, not {tuple(self.words.shape)}")
         sizes = torch.tensor(self.sizes, device=words.device)
         for block in words.flatten(0, 1).split(BLOCK):
-            codes = self._unpack(block)
+            held = self._words(block)
+            codes = self.by_id(held)
             highest = codes.amax(dim=0)
             if bool((highest >= sizes).any()):
                 level = int((highest >= sizes).nonzero()[0])
@@ -183,8 +201,7 @@ class PackedCodes(nn.Module):
                     f"but clusters are 0..{self.sizes[level] - 1}"
                 )
             shifts, word = _layout(len(self.sizes), self.bits, words.device)
-            again = torch.zeros_like(self._words(block)).index_add_(1, word, codes << shifts)
-            if not torch.equal(again, self._words(block)):
+            if not torch.equal(torch.zeros_like(held).index_add_(1, word, codes << shifts), held):
                 raise ValueError("the assignment has bits that belong to no level")
 
     def extra_repr(self) -> str:
@@ -192,20 +209,17 @@ class PackedCodes(nn.Module):
         return f"{self.num_entities}, levels={len(self.sizes)}, bits={self.bits}, bytes={self.bytes}"
 
     @property
+    def _padding(self) -> int:
+        """Bytes that the last word of an id lacks."""
+        return -self.bytes % (WORD // 8)
+
+    @property
     def _mask(self) -> int:
         return (1 << self.bits) - 1
 
     def _words(self, rows: Tensor) -> Tensor:
         """Bytes ``(n, bytes)`` as words, int64 of shape ``(n, words)``."""
-        return F.pad(rows, (0, -self.bytes % (WORD // 8))).view(torch.int64)
-
-    def _unpack(self, rows: Tensor) -> Tensor:
-        """Codes ``(n, L)`` of bytes ``(n, bytes)``, of all levels at once."""
-        shifts, word = _layout(len(self.sizes), self.bits, rows.device)
-        words = self._words(rows)
-        if words.shape[1] > 1:
-            words = words.index_select(1, word)
-        return (words >> shifts).bitwise_and_(self._mask)
+        return F.pad(rows, (0, self._padding)).view(torch.int64)
 
     def _place(self, level: int) -> tuple[range, int]:
         """The bytes that a level reaches into, and the bit of the first of them where it begins."""
@@ -245,7 +259,7 @@ class PackedCodes(nn.Module):
             self.validate(given)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if new:
-            for level in range(len(self.sizes)):
+            for level in self.levels:
                 self.count(level)
 
 

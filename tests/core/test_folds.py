@@ -569,7 +569,9 @@ def test_ids_that_come_later_start_like_one_without_interactions_and_move_at_the
     views = all_views(problem)
     levels = [tables[0].assignment for tables in problem.levels]
     for number, like in ((30, 0), (50, 40)):
-        with pytest.raises(ValueError, match=f"40 ids cannot become {number}, of which the new ones are like id {like}"):
+        with pytest.raises(
+            ValueError, match=f"40 ids cannot become {number}, of which the new ones are like id {like}"
+        ):
             extend_ids(levels, number, like)
     extend_ids(levels, 50, like=0)
     assert torch.equal(all_views(problem)[:, :40], views)

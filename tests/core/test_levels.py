@@ -9,7 +9,7 @@ from written import reassign
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
 from recbole_cel.embedding.additive import look_up
-from recbole_cel.embedding.assignment import clusters_of
+from recbole_cel.embedding.assignment import look_up_levels
 from recbole_cel.embedding.slots import record_slots
 
 
@@ -96,9 +96,10 @@ def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded):
 def test_levels_of_one_field_and_fold_are_looked_up_together():
     levels = levels_with_choices()
     fold = torch.arange(40) % 3
-    together = clusters_of([level.assignment for level in levels], torch.arange(40), fold)
-    views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels], dim=1)
-    assert torch.equal(together, views[torch.arange(40), :, fold])
+    together = look_up_levels([level.assignment for level in levels], torch.arange(40), fold)
+    views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels])
+    assert torch.equal(together.by_level(), views[:, torch.arange(40), fold])
+    assert torch.equal(together.by_id(), together.by_level().T)
 
 
 def test_levels_must_be_of_one_size():
