@@ -89,7 +89,7 @@ def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _bags(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
-    """Where sums of so many rows ``(B, L)`` each start if their rows follow each other, int32 of shape ``(n * B,)``."""
+    """Where sums of rows ``(B, L)`` start if their rows follow each other, int32 of shape ``(n * B,)``."""
     sizes = torch.cat([torch.full((number,), levels, device=device) for number, levels in shapes])
     return (sizes.cumsum(0) - sizes).int()
 
@@ -99,7 +99,7 @@ class _SumsOfRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, found: list[LookedUp], *weights: Tensor) -> Tensor:
-        """Of tables ``(K, d)``, one sum after the other, for each of n sums of so many of them, shape ``(B, n, d)``."""
+        """Each of n sums is over some of the tables ``(K, d)``, one sum after the other; shape ``(B, n, d)``."""
         clusters = [of_sum.by_id() for of_sum in found]
         ctx.found, ctx.sizes = found, tuple([weight.shape[0] for weight in weights])
         starts = _starts(ctx.sizes, weights[0].device).split([one.shape[1] for one in clusters])

@@ -60,7 +60,7 @@ class ClusterAssignment(nn.Module):
         return clusters if entities is None else clusters.view(entities.shape)
 
     def clusters(self) -> Tensor:
-        """What is assigned to every entity, unpacked: shape ``(N,)``, in the smallest integer type that holds K."""
+        """What is assigned to every entity, unpacked: shape ``(N,)``, of type :attr:`dtype`."""
         return self.codes.unpacked(self.level)
 
     def clusters_at(self, entities: Tensor) -> Tensor:
@@ -209,8 +209,8 @@ class LookedUp(NamedTuple):
     """What some ids are assigned to in several levels, still packed.
 
     Attributes:
-        parts: levels that share their codes: these, what was looked up in them, and which of their levels it is for;
-            None is all.
+        parts: of levels that share their codes: the codes, what was looked up, and which levels are meant; None is
+            all.
     """
 
     parts: list[tuple[PackedCodes, Tensor, list[int] | None]]
@@ -249,7 +249,7 @@ def look_up_levels(
 def _place(
     levels: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Ids ``(n,)`` and views ``(n,)`` in which levels of the same codes are to be looked up; None is all, and the last."""
+    """Ids ``(n,)``, and the view ``(n,)`` to look each up in; None is all ids, and the last view."""
     left_out = _left_out(levels, entities, folds)
     if entities is None:
         return None, None

@@ -1,8 +1,8 @@
 """The codes of all levels of a field, packed by bits into whole bytes for each id and view.
 
-A code of one of K rows takes ``b = ceil(log2 K)`` bits, where K is the largest number of rows of a level. The codes
-of an id follow each other in words of 64 bits, ``64 // b`` levels a word, so that none straddles two words; of the
-last word only the bytes that hold codes are stored. Bytes go from the lowest to the highest, as on all common machines.
+A code of one of K rows takes ``b = ceil(log2 K)`` bits, where K is the largest number of rows of a level. The
+codes of an id follow each other in words of 64 bits, ``64 // b`` levels a word, so that none straddles two words;
+of the last word only the bytes that hold codes are stored. Bytes go from the lowest to the highest.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class PackedCodes(nn.Module):
         return self.words.shape[1]
 
     def look_up(self, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
-        """Packed codes of ``entities`` ``(n,)``, for :meth:`by_id` and :meth:`by_level`, int64 of shape ``(n, words)``.
+        """Packed codes of ``entities`` ``(n,)``, int64 of shape ``(n, words)``; :meth:`by_id` unpacks them.
 
         Args:
             entities: ids, or None for all.
@@ -115,15 +115,15 @@ class PackedCodes(nn.Module):
         return (of_levels >> shifts.unsqueeze(1)).bitwise_and_(self._mask)
 
     def look_up_level(self, level: int, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
-        """Codes of ``entities`` ``(n,)`` in one level, int64 of shape ``(n,)``; arguments as for :meth:`look_up`."""
+        """Codes of ``entities`` ``(n,)`` in one level, int64 of shape ``(n,)``; arguments as for all levels."""
         if entities is None:
             return self._join(level, partial(self.words[-1].select, 1))
-        positions = (self.words.shape[0] - 1 if views is None else views) * self.num_entities + entities
-        return self._gather(level, positions)
+        positions = (len(self.words) - 1 if views is None else views) * self.num_entities + entities
+        return self._gather(level, positions * self.bytes)
 
     def views(self, level: int, entities: Tensor) -> Tensor:
         """Codes of ``entities`` ``(E,)`` in each view, int64 of shape ``(E, V)``."""
-        return self._gather(level, self._everywhere(entities)).view(-1, len(entities)).T
+        return self._gather(level, self._places(entities)).view(len(entities), len(self.words))
 
     def unpacked(self, level: int) -> Tensor:
         """Codes of all entities in the last view, shape ``(N,)``, in the smallest type that holds them."""
@@ -137,15 +137,16 @@ class PackedCodes(nn.Module):
         return any(not torch.equal(view, self.words[-1]) for view in self.words[:-1])
 
     def put(self, level: int, entities: Tensor, codes: Tensor) -> None:
-        """Give ``entities`` ``(E,)`` other codes ``(E, V)``, or ``(E,)`` in all views; :meth:`count` comes after."""
-        wanted = codes.expand(len(self.words), -1) if codes.dim() == 1 else codes.T
+        """Give ``entities`` ``(E,)`` codes ``(E, V)``, or ``(E,)`` for all views; :meth:`count` is to follow."""
+        wanted = codes.unsqueeze(1).expand(-1, len(self.words)) if codes.dim() == 1 else codes
         touched, shift = self._place(level)
         bits = (wanted.flatten().long() & self._mask) << shift
-        flat, start = self.words.view(-1), self._everywhere(entities) * self.bytes
-        for number, byte in enumerate(touched):
+        flat, place = self.words.view(-1), self._places(entities) + touched[0]
+        for number in range(len(touched)):
             others = ~(self._mask << shift >> 8 * number) & 255
-            own = (bits >> 8 * number & 255).to(torch.uint8)
-            flat[start + byte] = flat.index_select(0, start + byte) & others | own
+            own = (bits >> 8 * number).to(torch.uint8)  # the lowest eight bits
+            flat.scatter_(0, place, flat.index_select(0, place) & others | own)
+            place += 1
 
     def fill(self, level: int, mask: Tensor, codes: Sequence[int]) -> None:
         """Give the entities of a mask ``(N,)`` one code for each of the views; :meth:`count` comes after."""
@@ -235,19 +236,20 @@ class PackedCodes(nn.Module):
             codes |= byte(more).long() << 8 * number
         return (codes >> shift).bitwise_and_(self._mask)
 
-    def _gather(self, level: int, positions: Tensor) -> Tensor:
-        flat, start = self.words.view(-1), positions * self.bytes
-        return self._join(level, lambda byte: flat.index_select(0, start + byte))
+    def _gather(self, level: int, places: Tensor) -> Tensor:
+        """Codes of a level where ids begin in the bytes of all, int64 of the same shape ``(n,)``."""
+        flat = self.words.view(-1)
+        return self._join(level, lambda byte: flat.index_select(0, places + byte))
 
     def _blocks(self, level: int, view: int) -> Iterator[Tensor]:
         """Codes of all entities in a view, by blocks."""
         for rows in self.words[view].split(BLOCK):
             yield self._join(level, partial(rows.select, 1))
 
-    def _everywhere(self, entities: Tensor) -> Tensor:
-        """Positions of ``entities`` ``(E,)`` in each view, shape ``(V * E,)``."""
-        views = torch.arange(len(self.words), device=entities.device) * self.num_entities
-        return (views.unsqueeze(1) + entities).flatten()
+    def _places(self, entities: Tensor) -> Tensor:
+        """Where ``entities`` ``(E,)`` begin in the bytes of all, view by view, shape ``(E * V,)``."""
+        views = torch.arange(len(self.words), device=entities.device) * self.num_entities * self.bytes
+        return (entities.unsqueeze(1) * self.bytes + views).flatten()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # Each level of each table of the field names the same codes; once is enough.
@@ -256,7 +258,7 @@ class PackedCodes(nn.Module):
             given.dtype == torch.uint8 and torch.equal(given.to(self.words.device), self.words)
         )
         if new:
-            self.validate(given)
+            self.validate(given)  # type: ignore[arg-type]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if new:
             for level in self.levels:
