@@ -39,9 +39,9 @@ ROUNDED_OFF = 0.1
 class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbedding]]):
     """All tables of the field share one :class:`~..embedding.ClusterAssignment` for each level.
 
-    Under a budget in bytes there are as many levels as ``cel_levels`` says if codes of 16 rows a level leave half of
-    it to the rows, and fewer otherwise. A level has a power of two of rows then if that costs less than a tenth of
-    them, for its codes take a bit less.
+    Under a budget in bytes there are as many levels as ``cel_levels`` says if codes of 16 rows a level leave half
+    of it to the rows, and fewer otherwise. A level has a power of two of rows then if that costs less than a tenth
+    of them, for its codes take a bit less.
     """
 
     name = "cel"
