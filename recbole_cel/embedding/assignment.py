@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -209,40 +209,41 @@ class LookedUp(NamedTuple):
     """What some ids are assigned to in several levels, still packed.
 
     Attributes:
-        parts: of levels that share their codes: the codes, what was looked up, and which levels are meant; None is
-            all.
+        parts: for levels that follow each other: the codes that they share, what was looked up, and which of its
+            levels they are.
     """
 
-    parts: list[tuple[PackedCodes, Tensor, list[int] | None]]
+    parts: list[tuple[PackedCodes, Tensor, slice]]
 
     @property
     def levels(self) -> int:
         """Number of levels L."""
-        return sum(len(codes.levels if levels is None else levels) for codes, _, levels in self.parts)
+        return sum(levels.stop - levels.start for _, _, levels in self.parts)
 
     def by_id(self) -> Tensor:
         """Clusters of n ids in each of L levels, int64 of shape ``(n, L)``."""
-        found = [codes.by_id(words) for codes, words, _ in self.parts]
-        some = [one if part[2] is None else one[:, part[2]] for one, part in zip(found, self.parts)]
-        return some[0] if len(some) == 1 else torch.cat(some, dim=1)
+        found = [codes.by_id(words, levels) for codes, words, levels in self.parts]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def by_level(self) -> Tensor:
         """The same of shape ``(L, n)``."""
-        found = [codes.by_level(words) for codes, words, _ in self.parts]
-        some = [one if part[2] is None else one[part[2]] for one, part in zip(found, self.parts)]
-        return some[0] if len(some) == 1 else torch.cat(some)
+        found = [codes.by_level(words, levels) for codes, words, levels in self.parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def look_up_levels(
     assignments: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None = None
 ) -> LookedUp:
     """Look ``entities`` ``(*)`` up in several assignments; arguments and errors as for the call of one."""
-    parts = list[tuple[PackedCodes, Tensor, Union[list[int], None]]]()
+    parts = list[tuple[PackedCodes, Tensor, slice]]()
     for codes, group in groupby(assignments, key=attrgetter("codes")):
         levels = list(group)
         words = codes.look_up(*_place(levels, entities, folds))
         numbers = [assignment.level for assignment in levels]
-        parts.append((codes, words, None if numbers == codes.levels else numbers))
+        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+            parts.append((codes, words, slice(numbers[0], numbers[-1] + 1)))
+        else:
+            parts += [(codes, words, slice(number, number + 1)) for number in numbers]
     return LookedUp(parts)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 WORD = 64
 # Ids that are unpacked at once where all of them are: what is unpacked stays in the processor's cache.
 BLOCK = 1 << 16
+EVERY = slice(None)
 
 
 def bits_of(num_values: int) -> int:
@@ -102,17 +103,17 @@ class PackedCodes(nn.Module):
         torch.index_select(table, 0, positions, out=found[:, : self.bytes])
         return found.view(torch.int64)
 
-    def by_id(self, words: Tensor) -> Tensor:
-        """Codes ``(n, L)`` of packed ones ``(n, words)``."""
+    def by_id(self, words: Tensor, levels: slice = EVERY) -> Tensor:
+        """Codes ``(n, L)`` in some of the levels, from packed ones ``(n, words)``."""
         shifts, word = _layout(len(self.sizes), self.bits, words.device)
-        of_levels = words if words.shape[1] == 1 else words.index_select(1, word)
-        return (of_levels >> shifts).bitwise_and_(self._mask)
+        of_levels = words if words.shape[1] == 1 else words.index_select(1, word[levels])
+        return (of_levels >> shifts[levels]).bitwise_and_(self._mask)
 
-    def by_level(self, words: Tensor) -> Tensor:
+    def by_level(self, words: Tensor, levels: slice = EVERY) -> Tensor:
         """As :meth:`by_id`, of shape ``(L, n)``: unpacking twice costs less than moving numbers about."""
         shifts, word = _layout(len(self.sizes), self.bits, words.device)
-        of_levels = words.T if words.shape[1] == 1 else words.T.index_select(0, word)
-        return (of_levels >> shifts.unsqueeze(1)).bitwise_and_(self._mask)
+        of_levels = words.T if words.shape[1] == 1 else words.T.index_select(0, word[levels])
+        return (of_levels >> shifts[levels].unsqueeze(1)).bitwise_and_(self._mask)
 
     def look_up_level(self, level: int, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
         """Codes of ``entities`` ``(n,)`` in one level, int64 of shape ``(n,)``; arguments as for all levels."""
@@ -149,7 +150,7 @@ class PackedCodes(nn.Module):
             place += 1
 
     def fill(self, level: int, mask: Tensor, codes: Sequence[int]) -> None:
-        """Give the entities of a mask ``(N,)`` one code for each of the views; :meth:`count` comes after."""
+        """Give the entities of a mask ``(N,)`` one code for each of the views; :meth:`count` is to follow."""
         of_views = torch.tensor(codes, device=mask.device)
         for number, part in enumerate(mask.split(BLOCK)):
             some = part.nonzero().squeeze(1)

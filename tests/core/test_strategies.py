@@ -103,6 +103,22 @@ def test_budgets_are_kept_or_refused(name, budget):
         assert limits.counts_bytes and more.codes > cost.codes and limits.used(more) > limits.amount
 
 
+@pytest.mark.parametrize(
+    ("budget", "rows", "codes"),
+    [
+        ({"rows": 131}, 131, 5),
+        ({"parameters": 131 * 17}, 131, 5),
+        ({"bytes": 140 * 68 + 5 * N}, 128, 4),  # less than a tenth of the rows for a byte of each id
+        ({"bytes": 150 * 68 + 5 * N}, 150, 5),
+        ({"training_bytes": 140 * (3 * 68 + 9) + 25 * N}, 128, 4),
+    ],
+)
+def test_rows_fill_the_bits_of_their_codes_where_bytes_count(budget, rows, codes):
+    strategy, _ = make("cel", **budget)
+    assert (strategy.size, strategy.storage().codes) == (rows, codes * N)
+    assert len(strategy.assignments) == 8
+
+
 def trained(model):
     optimiser = torch.optim.Adam(model.parameters())
     ids = torch.arange(N)

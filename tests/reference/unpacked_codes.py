@@ -36,11 +36,11 @@ class UnpackedCodes(nn.Module):
     def look_up(self, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
         return torch.stack([self.look_up_level(level, entities, views) for level in self.levels], dim=1)
 
-    def by_id(self, found: Tensor) -> Tensor:
-        return found
+    def by_id(self, found: Tensor, levels: slice = slice(None)) -> Tensor:
+        return found[:, levels]
 
-    def by_level(self, found: Tensor) -> Tensor:
-        return found.T
+    def by_level(self, found: Tensor, levels: slice = slice(None)) -> Tensor:
+        return found[:, levels].T
 
     def look_up_level(self, level: int, entities: Tensor | None, views: Tensor | None = None) -> Tensor:
         entities = torch.arange(self.num_entities) if entities is None else entities
