@@ -94,10 +94,7 @@ class PackedCodes(nn.Module):
         """
         if entities is None:
             return self._words(self.words[-1])
-        table, positions = self.words[-1], entities
-        if views is not None:
-            table = self.words.view(-1, self.bytes)
-            positions = torch.add(entities, views, alpha=self.num_entities)
+        table, positions = self._table(entities, views)
         # What is behind the bytes is masked away.
         found = table.new_empty(len(positions), self.bytes + self._padding)
         torch.index_select(table, 0, positions, out=found[:, : self.bytes])
@@ -119,12 +116,12 @@ class PackedCodes(nn.Module):
         """Codes of ``entities`` ``(n,)`` in one level, int64 of shape ``(n,)``; arguments as for all levels."""
         if entities is None:
             return self._join(level, partial(self.words[-1].select, 1))
-        positions = (len(self.words) - 1 if views is None else views) * self.num_entities + entities
-        return self._gather(level, positions * self.bytes)
+        return self._gather(level, *self._table(entities, views))
 
     def views(self, level: int, entities: Tensor) -> Tensor:
         """Codes of ``entities`` ``(E,)`` in each view, int64 of shape ``(E, V)``."""
-        return self._gather(level, self._places(entities)).view(len(entities), len(self.words))
+        table, positions = self._all_views(entities)
+        return self._gather(level, table, positions).view(len(entities), len(self.words))
 
     def unpacked(self, level: int) -> Tensor:
         """Codes of all entities in the last view, shape ``(N,)``, in the smallest type that holds them."""
@@ -142,7 +139,7 @@ class PackedCodes(nn.Module):
         wanted = codes.unsqueeze(1).expand(-1, len(self.words)) if codes.dim() == 1 else codes
         touched, shift = self._place(level)
         bits = (wanted.flatten().long() & self._mask) << shift
-        flat, place = self.words.view(-1), self._places(entities) + touched[0]
+        flat, place = self.words.view(-1), self._all_views(entities)[1] * self.bytes + touched[0]
         for number in range(len(touched)):
             others = ~(self._mask << shift >> 8 * number) & 255
             own = (bits >> 8 * number).to(torch.uint8)  # the lowest eight bits
@@ -235,22 +232,29 @@ class PackedCodes(nn.Module):
         codes = byte(touched[0]).long()
         for number, more in enumerate(touched[1:], 1):
             codes |= byte(more).long() << 8 * number
-        return (codes >> shift).bitwise_and_(self._mask)
+        if shift:
+            codes >>= shift
+        return codes if len(self.sizes) == 1 else codes.bitwise_and_(self._mask)
 
-    def _gather(self, level: int, places: Tensor) -> Tensor:
-        """Codes of a level where ids begin in the bytes of all, int64 of the same shape ``(n,)``."""
-        flat = self.words.view(-1)
-        return self._join(level, lambda byte: flat.index_select(0, places + byte))
+    def _gather(self, level: int, table: Tensor, positions: Tensor) -> Tensor:
+        """Codes of a level at ``positions`` ``(n,)`` of bytes ``(m, bytes)``, int64 of shape ``(n,)``."""
+        return self._join(level, lambda byte: table.select(1, byte).index_select(0, positions))
 
     def _blocks(self, level: int, view: int) -> Iterator[Tensor]:
         """Codes of all entities in a view, by blocks."""
         for rows in self.words[view].split(BLOCK):
             yield self._join(level, partial(rows.select, 1))
 
-    def _places(self, entities: Tensor) -> Tensor:
-        """Where ``entities`` ``(E,)`` begin in the bytes of all, view by view, shape ``(E * V,)``."""
-        views = torch.arange(len(self.words), device=entities.device) * self.num_entities * self.bytes
-        return (entities.unsqueeze(1) * self.bytes + views).flatten()
+    def _table(self, entities: Tensor, views: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Bytes ``(m, bytes)``, and where ``entities`` ``(n,)`` are in them, each in its view ``(n,)``."""
+        if views is None:
+            return self.words[-1], entities
+        return self.words.view(-1, self.bytes), torch.add(entities, views, alpha=self.num_entities)
+
+    def _all_views(self, entities: Tensor) -> tuple[Tensor, Tensor]:
+        """Bytes ``(m, bytes)``, and where ``entities`` ``(E,)`` are in them in each view, shape ``(E * V,)``."""
+        views = torch.arange(len(self.words), device=entities.device) * self.num_entities
+        return self.words.view(-1, self.bytes), (entities.unsqueeze(1) + views).flatten()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # Each level of each table of the field names the same codes; once is enough.
