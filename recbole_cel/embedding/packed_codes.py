@@ -121,7 +121,7 @@ class PackedCodes(nn.Module):
     def views(self, level: int, entities: Tensor) -> Tensor:
         """Codes of ``entities`` ``(E,)`` in each view, int64 of shape ``(E, V)``."""
         table, positions = self._all_views(entities)
-        return self._gather(level, table, positions).view(len(entities), len(self.words))
+        return self._gather(level, table, positions).view(len(self.words), -1).T
 
     def unpacked(self, level: int) -> Tensor:
         """Codes of all entities in the last view, shape ``(N,)``, in the smallest type that holds them."""
@@ -136,7 +136,7 @@ class PackedCodes(nn.Module):
 
     def put(self, level: int, entities: Tensor, codes: Tensor) -> None:
         """Give ``entities`` ``(E,)`` codes ``(E, V)``, or ``(E,)`` for all views; :meth:`count` is to follow."""
-        wanted = codes.unsqueeze(1).expand(-1, len(self.words)) if codes.dim() == 1 else codes
+        wanted = codes.expand(len(self.words), -1) if codes.dim() == 1 else codes.T
         touched, shift = self._place(level)
         bits = (wanted.flatten().long() & self._mask) << shift
         flat, place = self.words.view(-1), self._all_views(entities)[1] * self.bytes + touched[0]
@@ -252,9 +252,9 @@ class PackedCodes(nn.Module):
         return self.words.view(-1, self.bytes), torch.add(entities, views, alpha=self.num_entities)
 
     def _all_views(self, entities: Tensor) -> tuple[Tensor, Tensor]:
-        """Bytes ``(m, bytes)``, and where ``entities`` ``(E,)`` are in them in each view, shape ``(E * V,)``."""
+        """As :meth:`_table`, of ``entities`` ``(E,)`` in each view, one view after the other: ``(V * E,)``."""
         views = torch.arange(len(self.words), device=entities.device) * self.num_entities
-        return self.words.view(-1, self.bytes), (entities.unsqueeze(1) + views).flatten()
+        return self.words.view(-1, self.bytes), (views.unsqueeze(1) + entities).flatten()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # Each level of each table of the field names the same codes; once is enough.
