@@ -19,7 +19,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
+from recbole_cel.embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
 from recbole_cel.evidence import ModuleObjective
 
 ITEMS = 100
@@ -38,7 +38,7 @@ class Product(nn.Module):
 
     @staticmethod
     def _table(number: int, levels: int, folds: int, width: int) -> AdditiveEmbedding:
-        assignments = [ClusterAssignment(number, 16, 1, folds) for _ in range(levels)]
+        assignments = shared_assignments(number, [16] * levels, [1] * levels, folds)
         return AdditiveEmbedding([ClusteredEmbedding(one, width, std=0.1) for one in assignments])
 
 

@@ -18,7 +18,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
+from recbole_cel.embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
 from recbole_cel.evidence import ModuleObjective
 from recbole_cel.experiments.pairs import tastes
 
@@ -32,7 +32,7 @@ class FactorisationMachine(nn.Module):
         super().__init__()
         self.rows, self.biases = nn.ModuleList(), nn.ModuleList()
         for _ in range(2):
-            shared = [ClusterAssignment(ids, clusters, folds=folds) for _ in range(levels)]
+            shared = shared_assignments(ids, [clusters] * levels, [1] * levels, folds)
             for tables, width in ((self.rows, dim), (self.biases, 1)):
                 tables.append(AdditiveEmbedding([ClusteredEmbedding(one, width) for one in shared]))
 

@@ -48,7 +48,7 @@ def found_codes(model: str, seed: int, data_path: str, folder: str) -> list[list
         # The first token of a field is padding; the others are the ids that were planted.
         ids = torch.tensor([int(token) for token in train_data._dataset.field2id_token[field][1:]])
         levels = levels_of(network.embedding_strategies[field].tables[0])
-        codes = torch.stack([level.assignment.clusters[1:] for level in levels], dim=1)
+        codes = torch.stack([level.assignment.clusters()[1:] for level in levels], dim=1)
         code = codes.unique(dim=0, return_inverse=True)[1]
         clusters = [level.assignment.num_clusters for level in levels]
         rows.append([model, seed, field, " ".join(map(str, clusters)), adjusted_rand_score(groups[ids], code)])

@@ -1,12 +1,13 @@
 """What an entity's embedding is made of. Plain PyTorch."""
 
 from .additive import AdditiveEmbedding, levels_of
-from .assignment import ClusterAssignment, smallest_integer_type
+from .assignment import ClusterAssignment, extend_ids, shared_assignments
 from .clustered import ClusteredEmbedding
 from .folds import LeakError, cross_fitted, fold_of
 from .full import FullEmbedding
 from .hashed import ModuloHashEmbedding
 from .non_negative import project_non_negative
+from .packed_codes import PackedCodes
 from .row_table import RowTable
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "FullEmbedding",
     "LeakError",
     "ModuloHashEmbedding",
+    "PackedCodes",
     "RowTable",
     "cross_fitted",
+    "extend_ids",
     "fold_of",
     "levels_of",
     "project_non_negative",
-    "smallest_integer_type",
+    "shared_assignments",
 ]

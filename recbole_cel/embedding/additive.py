@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .assignment import clusters_of
+from .assignment import LookedUp, look_up_levels
 from .clustered import ClusteredEmbedding
 
 
@@ -55,24 +55,23 @@ def look_up(
     """What each of n tables of one width d holds for its ``entities`` ``(*)``, B in all, shape ``(B, n, d)``."""
     every = [levels_of(table) for table in tables]
     plain = [[level for level in levels if level.is_plain] for levels in every]
-    clusters, weights = list[Tensor](), list[Tensor]()
-    for levels, ids in zip(plain, entities):
-        if levels:
-            clusters += clusters_of([level.assignment for level in levels], ids, folds)
-            weights += [level.weight for level in levels]
-    rows: Tensor = every[0][0].weight.new_zeros(())
-    if weights:
-        rows = _SumsOfRows.apply(list(map(len, plain)), clusters, *weights)
-    if len(weights) < sum(map(len, every)):
-        others = list[Tensor]()
-        for levels, ids in zip(every, entities):
-            number = levels[0].num_embeddings if ids is None else ids.numel()
-            zero = rows.new_zeros(number, tables[0].embedding_dim)
-            others.append(
-                sum((level(ids, folds).view_as(zero) for level in levels if not level.is_plain), start=zero)
-            )
-        rows = rows + torch.stack(others, dim=1)
-    return rows
+    found = [
+        look_up_levels([level.assignment for level in levels], ids, folds)
+        for levels, ids in zip(plain, entities)
+        if levels
+    ]
+    weights = [level.weight for levels in plain for level in levels]
+    if len(weights) == sum(map(len, every)):
+        rows: Tensor = _SumsOfRows.apply(found, *weights)
+        return rows
+    sums = iter(_SumsOfRows.apply(found, *weights).unbind(dim=1) if weights else ())
+    parts = list[Tensor]()
+    for levels, ids in zip(every, entities):
+        number = levels[0].num_embeddings if ids is None else ids.numel()
+        zero = levels[0].weight.new_zeros(number, tables[0].embedding_dim)
+        others = sum((level(ids, folds).view_as(zero) for level in levels if not level.is_plain), start=zero)
+        parts.append(next(sums) + others if any(level.is_plain for level in levels) else others)
+    return torch.stack(parts, dim=1)
 
 
 def levels_of(table: ClusteredEmbedding | AdditiveEmbedding) -> list[ClusteredEmbedding]:
@@ -88,37 +87,44 @@ def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor([0, *sizes[:-1]], device=device).cumsum(0, dtype=torch.int32)
 
 
+@lru_cache(maxsize=4)
+def _bags(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """Where sums of rows ``(B, L)`` start if their rows follow each other, int32 of shape ``(n * B,)``."""
+    sizes = torch.cat([torch.full((number,), levels, device=device) for number, levels in shapes])
+    return (sizes.cumsum(0) - sizes).int()
+
+
 class _SumsOfRows(torch.autograd.Function):
     """Sums of one row of each of some tables: several times faster than selections, above all backward."""
 
     @staticmethod
-    def forward(ctx: Any, counts: list[int], clusters: list[Tensor], *weights: Tensor) -> Tensor:
-        """For each of n sums over so many tables ``(K_l, d)``, shape ``(B, n, d)``.
-
-        Clusters are of shape ``(B,)`` for each table.
-        """
-        ctx.save_for_backward(torch.stack(clusters).long())
-        ctx.counts, ctx.sizes = counts, tuple(map(len, weights))
-        rows = torch.stack(clusters, dim=1) + _starts(ctx.sizes, clusters[0].device)
-        each = torch.arange(0, rows.numel(), rows.shape[1], dtype=rows.dtype, device=rows.device)
-        bags = (each.unsqueeze(1) + _starts(tuple(counts), rows.device)).flatten()
-        summed = F.embedding_bag(rows.flatten(), torch.cat(weights), bags, mode="sum")
-        return summed.view(len(rows), len(counts), summed.shape[1])
+    def forward(ctx: Any, found: list[LookedUp], *weights: Tensor) -> Tensor:
+        """Each of n sums is over some of the tables ``(K, d)``, one sum after the other; shape ``(B, n, d)``."""
+        clusters = [of_sum.by_id() for of_sum in found]
+        ctx.found, ctx.sizes = found, tuple([weight.shape[0] for weight in weights])
+        starts = _starts(ctx.sizes, weights[0].device).split([one.shape[1] for one in clusters])
+        rows = torch.cat([(of_sum.int() + start).flatten() for of_sum, start in zip(clusters, starts)])
+        bags = _bags(tuple([of_sum.shape for of_sum in clusters]), rows.device)
+        if weights[0].shape[1] == 1:
+            ctx.save_for_backward(rows)
+        summed = F.embedding_bag(rows, torch.cat(weights), bags, mode="sum")
+        return summed.view(len(found), -1, summed.shape[1]).transpose(0, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (clusters,) = ctx.saved_tensors
         of_sums = [of_sum.contiguous() for of_sum in gradient.unbind(dim=1)]
-        of_levels = [of_sum for of_sum, count in zip(of_sums, ctx.counts) for _ in range(count)]
+        total = gradient.new_zeros(sum(ctx.sizes), gradient.shape[2])
+        totals = total.split(ctx.sizes)
         if gradient.shape[2] == 1:
             # One addition of numbers is faster than many of rows.
-            chosen = clusters + _starts(ctx.sizes, clusters.device).unsqueeze(1)
-            numbers = gradient.new_zeros(sum(ctx.sizes)).index_add_(
-                0, chosen.flatten(), torch.cat(of_levels).squeeze(1)
-            )
-            return (None, None, *numbers.unsqueeze(1).split(ctx.sizes))
-        totals = gradient.new_zeros(sum(ctx.sizes), gradient.shape[2]).split(ctx.sizes)
-        for total, chosen, of_level in zip(totals, clusters.unbind(), of_levels):
-            total.index_add_(0, chosen, of_level)
-        return (None, None, *totals)
+            (rows,) = ctx.saved_tensors
+            numbers = [of_sum.expand(-1, one.levels).flatten() for of_sum, one in zip(of_sums, ctx.found)]
+            total.squeeze(1).index_add_(0, rows, torch.cat(numbers))
+            return (None, *totals)
+        of_tables = [
+            (of_sum, chosen) for of_sum, one in zip(of_sums, ctx.found) for chosen in one.by_level().unbind()
+        ]
+        for of_table, (of_sum, chosen) in zip(totals, of_tables):
+            of_table.index_add_(0, chosen, of_sum)
+        return (None, *totals)

@@ -54,7 +54,7 @@ class ClusteredEmbedding(nn.Module):
         self.assignment = assignment
         self.embedding_dim = embedding_dim
         self.gradient_averaging = gradient_averaging
-        device = assignment.clusters.device
+        device = assignment.members.device
         self.weight = nn.Parameter(torch.zeros(assignment.max_clusters, embedding_dim, device=device))
         self.personal: nn.Parameter | None = None
         if personalisation:

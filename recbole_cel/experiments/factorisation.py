@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
+from ..embedding import AdditiveEmbedding, ClusteredEmbedding, levels_of, shared_assignments
 from .ratings import Ratings
 
 
@@ -66,13 +66,13 @@ class Factorisation(nn.Module):
         shares = [(clusters + level) // levels for level in reversed(range(levels))]
         tables = [
             ClusteredEmbedding(
-                ClusterAssignment(num_items, share),
+                assignment,
                 width,
                 std=0.0,
                 gradient_averaging=gradient_averaging,
                 personalisation=personalisation and level == 0,
             )
-            for level, share in enumerate(shares)
+            for level, assignment in enumerate(shared_assignments(num_items, shares, [1] * levels))
         ]
         self.items = AdditiveEmbedding(tables)
         self.history: AdditiveEmbedding | None = None

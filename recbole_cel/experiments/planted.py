@@ -59,7 +59,7 @@ def plant(users: int, items: int, rank: int, clusters: int, generator: torch.Gen
 def rand_index(truth: Truth, model: Factorisation) -> float:
     """Adjusted Rand index of the model's item clusters (of its first level) and the true ones."""
     (level,) = levels_of(model.items)
-    return float(adjusted_rand_score(truth.clusters.numpy(), level.assignment.clusters.numpy()))
+    return float(adjusted_rand_score(truth.clusters.numpy(), level.assignment.clusters().numpy()))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
     """
     check_model_state(file, model, state["state_dict"])
     others = checked_other_parameters(file, model, state["other_parameter"])
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = deepcopy(model.state_dict())  # what several names stand for is kept once
     try:
         model.load_state_dict(state["state_dict"])
     except ValueError as error:

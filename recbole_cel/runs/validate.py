@@ -101,7 +101,7 @@ def largest_size(tensors: Mapping[str, Tensor]) -> int:
 
 
 def check_model_state(file: str, model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Check that tensors fit ``model``, and that its parameters are finite.
+    """Check that tensors fit ``model``, that its parameters are finite, and that what is one in it is one there.
 
     Raises:
         CheckpointError: naming the first that does not.
@@ -118,6 +118,13 @@ def check_model_state(file: str, model: nn.Module, saved: Mapping[str, Tensor]) 
     for name, _ in model.named_parameters():
         if not bool(saved[name].isfinite().all()):
             raise CheckpointError(f"{file}: {name} has numbers that are not finite")
+    first: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in own.items():
+        same_as = first.setdefault((tensor.data_ptr(), tensor.shape), name)
+        if tensor.numel() and not torch.equal(saved[name], saved[same_as]):
+            raise CheckpointError(
+                f"{file}: {name} and {same_as} are the same in this model, and differ in the file"
+            )
 
 
 def checked_optimiser(file: str, optimiser: torch.optim.Optimizer, saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class FieldBudget:
         return sum(self.widths)
 
     @property
+    def counts_bytes(self) -> bool:
+        """Whether the limit is one of bytes."""
+        return self.bytes is not None or self.training_bytes is not None
+
+    @property
     def amount(self) -> float:
         """How much there is, in what :meth:`used` counts."""
         if self.rows is not None:

@@ -18,8 +18,9 @@ from ..embedding import (
     ClusteredEmbedding,
     cross_fitted,
     levels_of,
-    smallest_integer_type,
+    shared_assignments,
 )
+from ..embedding.packed_codes import bytes_of
 from .base import About, EmbeddingStrategy
 from .budget import Cost
 from .registry import register_strategy
@@ -28,14 +29,19 @@ from .training import Training
 
 # Of each row: how many members it has, and whether there are any in some fold.
 BYTES_OF_COUNTS = 9
+# Under a budget in bytes: rows of a level whose codes must leave half of it to the rows, and the share of the rows
+# that is given up for codes of one bit less.
+FEW_ROWS = 16
+ROUNDED_OFF = 0.1
 
 
 @register_strategy
 class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbedding]]):
     """All tables of the field share one :class:`~..embedding.ClusterAssignment` for each level.
 
-    Under a budget in bytes there are as many levels as ``cel_levels`` says if their codes leave half of it to the
-    rows, and fewer otherwise.
+    Under a budget in bytes there are as many levels as ``cel_levels`` says if codes of 16 rows a level leave half
+    of it to the rows, and fewer otherwise. A level has a power of two of rows then if that costs less than a tenth
+    of them, for its codes take a bit less.
     """
 
     name = "cel"
@@ -43,7 +49,7 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
     about = About(
         "W1[a1(i)] + ... + WL[aL(i)], with learned assignments a",
         "Chen et al., WWW 2023; levels and folds are ours",
-        "K rows in L levels, and a code of each id in each level",
+        "K rows in L levels, and a code of each id in each level, in bits",
         "codes made without each fold",
     )
     used: ClassVar[set[str]] = EmbeddingStrategy.used | {
@@ -53,8 +59,7 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
 
     def cost(self, size: int) -> Cost:
         """Of so many rows, with the present numbers of levels and folds."""
-        most = -(-size // self._num_levels)
-        codes = self.num_entities * self._num_levels * smallest_integer_type(most).itemsize
+        codes = self.num_entities * bytes_of(self._num_levels, -(-size // self._num_levels))
         held_out = codes * self._num_folds if self._num_folds > 1 else 0
         return Cost(size * self.budget.width, codes, held_out + size * BYTES_OF_COUNTS)
 
@@ -62,13 +67,19 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         least = max(2, self.settings.initial_clusters)  # a level of a single row could not be chosen from
         for shape in self._shapes():
             self._num_levels, self._num_folds = shape
-            codes = self.cost(1)._replace(parameters=0)
+            codes = self.cost(FEW_ROWS * self._num_levels)._replace(parameters=0)
             if self._num_levels > 1 and self.budget.used(codes) > self.budget.amount / 2:
                 continue
             rows = self.budget.largest(self.cost, self.num_entities)
             if rows >= least * self._num_levels or self._num_levels == 1:
-                return rows
+                return self._rounded(rows) if self.budget.counts_bytes else rows
         raise AssertionError("a single level is the last")
+
+    def _rounded(self, rows: int) -> int:
+        """With a power of two of rows in each level, if that costs few rows and saves bytes of codes."""
+        power = self._num_levels << (max(1, rows // self._num_levels).bit_length() - 1)
+        saves = self.cost(power).codes < self.cost(rows).codes
+        return power if saves and power > (1 - ROUNDED_OFF) * rows else rows
 
     def _shapes(self) -> Iterator[tuple[int, int]]:
         """Numbers of levels and folds to try, the best first."""
@@ -82,15 +93,12 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         shares = [(self.size + level) // levels for level in reversed(range(levels))]
         # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
         starts = [self.settings.initial_clusters] + [1] * (levels - 1)
-        return [
-            ClusterAssignment(self.num_entities, clusters, start, self._num_folds)
-            for clusters, start in zip(shares, starts)
-        ]
+        return shared_assignments(self.num_entities, shares, starts, self._num_folds)
 
     def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
         """Assignments with all interactions are served; those without each fold are for training."""
         found = super().storage(optimiser)
-        serving = sum(a.clusters.numel() * a.clusters.element_size() for a in self.assignments)
+        serving = self.assignments[0].codes.words[-1].numel()
         return found._replace(codes=serving, training_codes=found.codes - serving)
 
     @property

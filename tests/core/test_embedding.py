@@ -35,7 +35,7 @@ def test_takes_indices_of_any_shape(make, shape, dtype):
 )
 def test_assignment_uses_the_smallest_type_that_fits(clusters, dtype):
     assignment = ClusterAssignment(10, clusters)
-    assert assignment.clusters.dtype == dtype
+    assert assignment.clusters().dtype == assignment.dtype == dtype
     assignment.move(torch.tensor([3]), torch.tensor([clusters - 1]))
     assert assignment(torch.tensor(3)) == clusters - 1
 
@@ -56,19 +56,22 @@ def test_bad_moves_and_bad_states_are_refused():
     with pytest.raises(ValueError, match=r"0\.\.3"):
         assignment.move(torch.tensor([0]), torch.tensor([4]))
     assert assignment.members.tolist() == [10, 0, 0, 0]
-    state = {"clusters": torch.full((10,), 9, dtype=torch.uint8)}
-    with pytest.raises(ValueError, match="names cluster 9"):
-        assignment.load_state_dict(state)
-    with pytest.raises(ValueError, match=r"type torch\.int64"):
-        assignment.load_state_dict({"clusters": torch.full((10,), 258)})
-    assert assignment.clusters.sum() == 0 and assignment.members.tolist() == [10, 0, 0, 0]
+    codes = torch.zeros(1, 10, 1, dtype=torch.uint8)
+    for bad, message in (
+        (codes + 4, "has bits that belong to no level"),
+        (codes.long(), r"type torch\.int64"),
+        (codes[:, :9], r"shape \(1, 9, 1\), not \(1, 10, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            assignment.load_state_dict({"codes.words": bad})
+    assert assignment.clusters().sum() == 0 and assignment.members.tolist() == [10, 0, 0, 0]
 
 
 def test_provisional_clusters_are_put_back():
     assignment = ClusterAssignment(10, 4)
     with assignment.provisionally(torch.tensor([1, 2]), torch.tensor([3, 2])):
         assert assignment(torch.tensor([0, 1, 2])).tolist() == [0, 3, 2]
-    assert assignment.clusters.sum() == 0
+    assert assignment.clusters().sum() == 0
 
 
 def test_shared_row_gets_the_sum_of_its_members_gradients_or_their_mean():

@@ -15,6 +15,7 @@ from recbole_cel.embedding import (
     ClusteredEmbedding,
     LeakError,
     cross_fitted,
+    extend_ids,
     fold_of,
 )
 from recbole_cel.evidence import ModuleObjective, out_of_fold, squared_error
@@ -121,7 +122,7 @@ def test_a_lookup_in_training_that_leaves_nothing_out_is_an_error():
 
 def test_without_folds_nothing_is_stored_or_looked_up_otherwise():
     assignment = ClusterAssignment(10, 5, 5)
-    assert assignment.held_out.numel() == 0
+    assert assignment.codes.words.shape == (1, 10, 1)
     with cross_fitted([torch.arange(10)]):
         assert torch.equal(assignment(torch.arange(10)), torch.arange(10) % 5)
 
@@ -349,10 +350,14 @@ def test_what_was_assigned_without_folds_is_saved_and_checked():
     other = ClusteredEmbedding(ClusterAssignment(5, 3, 3, folds=2), 2)
     state = table.state_dict()
     other.load_state_dict(state)
-    assert torch.equal(other.assignment.held_out, table.assignment.held_out)
-    state["assignment.held_out"] = torch.full((2, 5), 3, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="names cluster 3"):
-        other.load_state_dict(state)
+    everyone = torch.arange(5)
+    assert torch.equal(other.assignment.views(everyone), table.assignment.views(everyone))
+    assert torch.equal(other.assignment.occupied, table.assignment.occupied)
+    words = state["assignment.codes.words"].clone()
+    words[1, 4] = 3
+    with pytest.raises(ValueError, match=r"names cluster 3 in level 0, but clusters are 0\.\.2"):
+        other.load_state_dict({**state, "assignment.codes.words": words})
+    assert torch.equal(other.assignment.views(everyone), table.assignment.views(everyone))
 
 
 def test_reassignment_without_any_interaction_moves_nothing():
@@ -562,10 +567,13 @@ def test_ids_that_come_later_start_like_one_without_interactions_and_move_at_the
     optimiser = ClusterOptimiser(fields, problem.objective, settings, steps_per_epoch=10)
     optimiser.reassign("user")
     views = all_views(problem)
-    for tables in problem.levels:
-        with pytest.raises(ValueError, match="40 ids cannot become 30"):
-            tables[0].assignment.extend(30, like=0)
-        tables[0].assignment.extend(50, like=0)
+    levels = [tables[0].assignment for tables in problem.levels]
+    for number, like in ((30, 0), (50, 40)):
+        with pytest.raises(
+            ValueError, match=f"40 ids cannot become {number}, of which the new ones are like id {like}"
+        ):
+            extend_ids(levels, number, like)
+    extend_ids(levels, 50, like=0)
     assert torch.equal(all_views(problem)[:, :40], views)
     assert torch.equal(all_views(problem)[:, 40:], views[:, :1].expand(-1, 10, -1))
     # The interactions of half of the users become those of new ones of both kinds.

@@ -28,8 +28,8 @@ def test_one_event_finds_the_kinds_that_there_are():
     made = of_kinds(0, 3, clusters=16)
     event = optimiser(made).split("user")
     assert 3 <= event.clusters_after <= 8
-    for one in made.assignment.clusters.unique():
-        members = (made.assignment.clusters == one).nonzero().squeeze(1)
+    for one in made.assignment.clusters().unique():
+        members = (made.assignment.clusters() == one).nonzero().squeeze(1)
         kinds = torch.bincount(members[members >= 2] % 3)
         assert kinds.max() > 0.9 * kinds.sum()
     assert event.loss_after < event.loss_before - 0.1
@@ -155,11 +155,11 @@ def test_curvature_is_the_derivative_of_the_slope():
 def test_clusters_that_gain_nothing_are_merged_unless_whatever_can_be_is_split(gain, left):
     made = of_kinds(0, 2, clusters=8)
     optimiser(made).split("user")
-    alive = made.assignment.clusters.unique().long()
+    alive = made.assignment.clusters().unique().long()
     assert len(alive) == 2
     # Each kind in two clusters, whose rows differ by little around what is right for it.
     other = torch.tensor([k for k in range(8) if k not in alive])[:2]
-    there = (made.assignment.clusters == alive[1]).long()
+    there = (made.assignment.clusters() == alive[1]).long()
     half = torch.arange(200) // 2 % 2
     made.assignment.move(torch.arange(200), torch.where(half == 0, alive[there], other[there]))
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_clusters_that_gain_nothing_are_merged_unless_whatever_can_be_is_split(g
     event = clusters.split("user")
     assert (event.clusters_before, event.clusters_after) == (4, left)
     assert event.loss_after <= event.loss_before
-    kinds = [made.assignment.clusters[2 + kind :: 2].unique().tolist() for kind in (0, 1)]
+    kinds = [made.assignment.clusters()[2 + kind :: 2].unique().tolist() for kind in (0, 1)]
     assert sum(map(len, kinds)) == left and not set(kinds[0]) & set(kinds[1])
 
 

@@ -167,7 +167,7 @@ def test_groups_without_main_effects_are_found(folds, network):
     assert event.clusters_after == event.clusters_before + 4
     assert "2 directions" in str(event)
     for name, planted in zip(("user", "item"), pairs.groups):
-        codes = torch.stack([level[0].assignment.clusters for level in case.levels()[name]], dim=1)
+        codes = torch.stack([level[0].assignment.clusters() for level in case.levels()[name]], dim=1)
         found = codes.unique(dim=0, return_inverse=True)[1]
         table = torch.zeros(4, int(found.max()) + 1).index_put_((planted, found), torch.ones(len(planted)), True)
         assert float(table.amax(dim=1).sum()) > 0.9 * len(planted)
@@ -186,7 +186,7 @@ def test_entities_on_the_wrong_side_move_before_levels_grow():
     for name in ("user", "item"):
         optimiser.split(name)
     for name, planted in zip(("user", "item"), pairs.groups):
-        codes = torch.stack([level[0].assignment.clusters for level in case.levels()[name]], dim=1)
+        codes = torch.stack([level[0].assignment.clusters() for level in case.levels()[name]], dim=1)
         found = codes.unique(dim=0, return_inverse=True)[1]
         table = torch.zeros(4, int(found.max()) + 1).index_put_((planted, found), torch.ones(len(planted)), True)
         assert float(table.amax(dim=1).sum()) > 0.93 * len(planted)

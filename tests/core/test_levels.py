@@ -9,7 +9,7 @@ from written import reassign
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
 from recbole_cel.embedding.additive import look_up
-from recbole_cel.embedding.assignment import clusters_of
+from recbole_cel.embedding.assignment import look_up_levels
 from recbole_cel.embedding.slots import record_slots
 
 
@@ -35,7 +35,7 @@ class TwoLevelProblem(Problem):
         self.levels = [list(level) for level in zip(*map(levels_of, self.tables))]
 
     def clusters(self) -> torch.Tensor:
-        return torch.stack([level[0].assignment.clusters for level in self.levels])
+        return torch.stack([level[0].assignment.clusters() for level in self.levels])
 
 
 def levels_with_choices(**options):
@@ -96,9 +96,10 @@ def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded):
 def test_levels_of_one_field_and_fold_are_looked_up_together():
     levels = levels_with_choices()
     fold = torch.arange(40) % 3
-    together = torch.stack(clusters_of([level.assignment for level in levels], torch.arange(40), fold), dim=1)
-    views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels], dim=1)
-    assert torch.equal(together, views[torch.arange(40), :, fold])
+    together = look_up_levels([level.assignment for level in levels], torch.arange(40), fold)
+    views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels])
+    assert torch.equal(together.by_level(), views[:, torch.arange(40), fold])
+    assert torch.equal(together.by_id(), together.by_level().T)
 
 
 def test_levels_must_be_of_one_size():
@@ -117,9 +118,9 @@ def test_levels_are_reassigned_as_one_after_the_other(mlp, candidates):
         done = reassign(fast.objective, fast.levels, fast.index, 0.1, candidates)
         moved = torch.zeros(40, dtype=torch.bool)
         for tables in plain.levels:
-            old = tables[0].assignment.clusters.clone()
+            old = tables[0].assignment.clusters()
             reference_reassign(plain.objective, tables, plain.users, 0.1, candidates or None)
-            moved |= old != tables[0].assignment.clusters
+            moved |= old != tables[0].assignment.clusters()
         assert torch.equal(fast.clusters(), plain.clusters())
         assert done.moved == int(moved.sum()) > 0
         assert done.loss_before == pytest.approx(before, rel=1e-4)
@@ -173,6 +174,6 @@ def test_a_prior_keeps_entities_in_common_clusters(mlp, candidates):
                 problem.assignment.move(torch.arange(20), torch.zeros(20, dtype=torch.int64))
             reassign(fast.objective, [fast.tables], fast.index, 0.1, candidates, entropy=prior)
             reference_reassign(plain.objective, plain.tables, plain.users, 0.1, candidates or None, prior)
-            assert torch.equal(fast.assignment.clusters, plain.assignment.clusters)
+            assert torch.equal(fast.assignment.clusters(), plain.assignment.clusters())
             common[prior] += int(fast.assignment.members[0])
     assert common[0.0] < common[0.5] < common[100.0] >= 3 * 38

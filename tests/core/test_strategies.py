@@ -104,8 +104,26 @@ def test_budgets_are_kept_or_refused(name, budget):
     in_training = storage.training - counters
     used = storage.serving if limits.bytes else in_training if limits.training_bytes else numbers
     assert used <= 1.02 * limits.amount or (limits.rows and name in OWN_ROWS)
-    # As large as it may be.
-    assert strategy.size == N or limits.used(strategy.cost(strategy.size + 1)) > limits.amount
+    # As large as it may be, or a little smaller where codes then take fewer bytes.
+    more = strategy.cost(strategy.size * 10 // 9 + 1)
+    if strategy.size < N and limits.used(strategy.cost(strategy.size + 1)) <= limits.amount:
+        assert limits.counts_bytes and more.codes > cost.codes and limits.used(more) > limits.amount
+
+
+@pytest.mark.parametrize(
+    ("budget", "rows", "codes"),
+    [
+        ({"rows": 131}, 131, 5),
+        ({"parameters": 131 * 17}, 131, 5),
+        ({"bytes": 140 * 68 + 5 * N}, 128, 4),  # less than a tenth of the rows for a byte of each id
+        ({"bytes": 150 * 68 + 5 * N}, 150, 5),
+        ({"training_bytes": 140 * (3 * 68 + 9) + 25 * N}, 128, 4),
+    ],
+)
+def test_rows_fill_the_bits_of_their_codes_where_bytes_count(budget, rows, codes):
+    strategy, _ = make("cel", **budget)
+    assert (strategy.size, strategy.storage().codes) == (rows, codes * N)
+    assert len(strategy.assignments) == 8
 
 
 def trained(model):

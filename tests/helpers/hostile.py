@@ -55,8 +55,15 @@ def byte_of_torch_state(where, value):
 
 
 def clusters_out_of_range(state):
-    name = next(name for name in state["state_dict"] if name.endswith("clusters"))
+    name = next(name for name in state["state_dict"] if name.endswith("codes.words"))
     state["state_dict"][name] = torch.full_like(state["state_dict"][name], 200)
+
+
+def clusters_of_two_kinds(state):
+    """Two names of the same codes, each with other codes that are right."""
+    one, other = [name for name in state["state_dict"] if name.endswith("own.user_id.assignment.codes.words")]
+    state["state_dict"][one] = torch.zeros_like(state["state_dict"][one])
+    state["state_dict"][other] = torch.ones_like(state["state_dict"][other])
 
 
 def nan_in_rows(state):
@@ -119,6 +126,13 @@ OF_LOADING = {
     "tensors by number": set_in("state_dict", {0: torch.zeros(1)}),
     "a tensor less": lambda s: s["state_dict"].popitem(),
     "clusters out of range": clusters_out_of_range,
+    "codes of another shape": lambda s: s["state_dict"].update(
+        {name: value[:, :-1] for name, value in s["state_dict"].items() if name.endswith("words")}
+    ),
+    "codes of another type": lambda s: s["state_dict"].update(
+        {name: value.long() for name, value in s["state_dict"].items() if name.endswith("words")}
+    ),
+    "one name's codes are not another's": clusters_of_two_kinds,
     "rows that are no numbers": nan_in_rows,
     "other_parameter of another model": set_in("other_parameter", "x", 1),
 }

@@ -49,5 +49,5 @@ def test_flipped_labels_of_validation_and_test_change_nothing_in_training(model,
         states.append(load_data_and_model(str(last))[1].state_dict())
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    codes = [value for name, value in states[0].items() if name.endswith("clusters")]
+    codes = [value for name, value in states[0].items() if name.endswith("codes.words")]
     assert any(len(code.unique()) > 1 for code in codes)

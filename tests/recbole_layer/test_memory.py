@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "memory.py"
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["DeepFM_CEL", "MF_CEL"])
 def test_no_full_table_is_made_while_a_model_is_built(model):
-    """10,000,000 users and 1,000,000 items, d = 16: the full tables would take 748 MB; assignments take 440."""
+    """10,000,000 users and 1,000,000 items, d = 16: the full tables would take 748 MB; codes take 330."""
     output = subprocess.run(
         [sys.executable, str(SCRIPT), "--models", model, "--json"], check=True, capture_output=True
     )

@@ -137,8 +137,9 @@ def test_levels_divide_the_rows_of_a_field(options):
         size = trainer.sizes()[0]
         sizes[levels], full[levels] = size.parameters, size.full_parameters
         assert size.clusters == 8
-        assert size.storage.codes == levels * 61
-        assert size.storage.training_codes == 4 * levels * 61 + 8 * 9  # without each fold; members and occupied
+        # Three bits of a single level, or two of each of three levels; without each fold; members and occupied.
+        assert size.storage.codes == 61
+        assert size.storage.training_codes == 4 * 61 + 8 * 9
     assert sizes[1] == sizes[3] == 8 * 11
     assert full[1] == full[3] == 61 * 11
     levels = model.token_embedding_table.own["user_id"].levels

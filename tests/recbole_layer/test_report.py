@@ -65,7 +65,7 @@ def test_bytes_by_hand():
     size = field_size("user_id", strategy, optimiser)
     assert (size.clusters, size.parameters, size.full_parameters) == (1, 2700, 9000)
     assert size.storage.rows == 2700 * 4
-    assert size.storage.codes == 1000 * 2  # int16 holds 300 clusters
+    assert size.storage.codes == 1000 * 2  # nine bits hold 300 clusters
     assert size.storage.training_codes == 300 * 9  # members of each cluster, and whether there are any
     assert size.storage.optimiser == 2 * 2700 * 4 + 2 * 4  # two moments, and a step count for each table
     assert size.storage.serving == 2700 * 4 + 2000
@@ -76,9 +76,10 @@ def test_bytes_by_hand():
 
 
 def test_codes_without_each_fold_are_needed_for_training_only():
-    storage = made("cel", 1000, 80, (8,), levels=8, folds=4).storage()
-    assert storage.codes == 8 * 1000
-    assert storage.training_codes == 4 * 8 * 1000 + 8 * 10 * 9
+    for rows, bits in ((128, 4), (131, 5)):
+        storage = made("cel", 1000, rows, (8,), levels=8, folds=4).storage()
+        assert storage.codes == bits * 1000
+        assert storage.training_codes == 4 * bits * 1000 + rows * 9
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (999, "999 B"), (2816, "2.8 kB"), (3.2e9, "3.2 GB")])

@@ -31,7 +31,7 @@ def reference_split(
     assignment = tables[0].assignment
     proposals = []
     for cluster in range(assignment.max_clusters):
-        members = [int(e) for e in (assignment.clusters == cluster).nonzero()]
+        members = [int(e) for e in (assignment.clusters() == cluster).nonzero()]
         active = [e for e in members if (entity_of == e).any()]
         counts = [int((entity_of == e).sum()) for e in active]
         seen = [own_gradient(objective, tables, (entity_of == e).nonzero().squeeze(1)) for e in active]
@@ -82,7 +82,7 @@ def reference_reassign(
     alive = [k for k in range(assignment.max_clusters) if assignment.occupied[k]]
     size = assignment.num_entities + len(alive)
     price = {k: -prior * math.log((int(assignment.members[k]) + 1) / size) for k in alive}
-    targets = assignment.clusters.long()
+    targets = assignment.clusters().long()
     for entity in entity_of.unique():
         if int(entity) in keep:
             continue

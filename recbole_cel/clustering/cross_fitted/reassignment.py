@@ -128,7 +128,7 @@ def choose_cross_fitted(
                 before += float(views.training_losses().double().sum())
                 after += float(views.losses(views.outputs + changes).double().sum())
             for level, choice, parts in zip(grown, choices, targets):
-                parts.append(level.alive.to(level.assignment.clusters.dtype)[choice])
+                parts.append(level.alive.to(level.assignment.dtype)[choice])
             if first and _rises(*tried(objective, grown, [parts[0] for parts in targets], held[0].chunk)):
                 return Change(0, before, before, skipped="losses would rise")
         if _rises(before, after):
@@ -137,7 +137,7 @@ def choose_cross_fitted(
         for level, parts in zip(grown, targets):
             sizes = [len(part) for part in parts]
             for movers, ids, part in zip(moved.split(sizes), entities.split(sizes), parts):
-                movers |= part[:, -1] != level.assignment.clusters[ids]
+                movers |= part[:, -1] != level.assignment.clusters_at(ids)
 
         def write() -> None:
             for level, parts, rest in zip(grown, targets, choosing.resting):

@@ -158,8 +158,8 @@ class PairSplitter:
         return not any(has_choice(tables) for levels in self._fields.values() for tables in levels)
 
     def _views_differ(self) -> bool:
-        assignments = [tables[0].assignment for levels in self._fields.values() for tables in levels]
-        return any(bool((a.held_out != a.clusters).any()) for a in assignments if a.num_folds > 1)
+        codes = {tables[0].assignment.codes for levels in self._fields.values() for tables in levels}
+        return any(one.views_differ() for one in codes)
 
     def _split(self, pair: tuple[str, str], found: Directions) -> JointSplit:
         if not len(found.effect):

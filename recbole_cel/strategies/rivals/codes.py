@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...embedding import smallest_integer_type
+from ...embedding.packed_codes import smallest_integer_type
 from .hashing import hashed
 
 
