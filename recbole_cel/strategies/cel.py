@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
-from typing import ClassVar, Union
+from typing import Any, ClassVar, Union
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ from ..embedding import (
     shared_assignments,
 )
 from ..embedding.packed_codes import bytes_of
+from ..settings import CELSettings
 from .base import About, EmbeddingStrategy
-from .budget import Cost
+from .budget import Cost, FieldBudget
 from .registry import register_strategy
 from .storage import Storage
 from .training import Training
@@ -33,6 +34,8 @@ BYTES_OF_COUNTS = 9
 # that is given up for codes of one bit less.
 FEW_ROWS = 16
 ROUNDED_OFF = 0.1
+# Folds under a budget in bytes of training that codes without each of more would use up.
+FEWER_FOLDS = (2, 1)
 
 
 @register_strategy
@@ -40,8 +43,9 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
     """All tables of the field share one :class:`~..embedding.ClusterAssignment` for each level.
 
     Under a budget in bytes there are as many levels as ``cel_levels`` says if codes of 16 rows a level leave half
-    of it to the rows, and fewer otherwise. A level has a power of two of rows then if that costs less than a tenth
-    of them, for its codes take a bit less.
+    of it to the rows, and fewer otherwise; under one in bytes of training, fewer folds where even one level would
+    not do that. A level has a power of two of rows then if that costs less than a tenth of them, for its codes
+    take a bit less.
     """
 
     name = "cel"
@@ -59,21 +63,38 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
 
     def cost(self, size: int) -> Cost:
         """Of so many rows, with the present numbers of levels and folds."""
-        codes = self.num_entities * bytes_of(self._num_levels, -(-size // self._num_levels))
-        held_out = codes * self._num_folds if self._num_folds > 1 else 0
-        return Cost(size * self.budget.width, codes, held_out + size * BYTES_OF_COUNTS)
+        codes = self._codes(-(-size // self._num_levels))
+        counts = size * BYTES_OF_COUNTS
+        return codes._replace(parameters=size * self.budget.width, training_codes=codes.training_codes + counts)
+
+    def _codes(self, rows: int) -> Cost:
+        """Of the codes alone, with so many rows a level."""
+        codes = self.num_entities * bytes_of(self._num_levels, rows)
+        return Cost(0, codes, codes * self.num_folds if self.num_folds > 1 else 0)
+
+    @classmethod
+    def for_fields(
+        cls, budgets: Mapping[str, FieldBudget], settings: CELSettings, options: Any = None
+    ) -> dict[str, ClusteredStrategy]:
+        """Strategies that have as many folds as the one with the fewest: interactions are in one fold for all."""
+        found = {name: cls(budget, settings, options) for name, budget in budgets.items()}
+        folds = {strategy.num_folds for strategy in found.values()}
+        if len(folds) < 2:
+            return found
+        return {name: cls(budget, replace(settings, folds=min(folds))) for name, budget in budgets.items()}
 
     def _size(self) -> int:
-        least = max(2, self.settings.initial_clusters)  # a level of a single row could not be chosen from
         for shape in self._shapes():
-            self._num_levels, self._num_folds = shape
-            codes = self.cost(FEW_ROWS * self._num_levels)._replace(parameters=0)
-            if self._num_levels > 1 and self.budget.used(codes) > self.budget.amount / 2:
-                continue
-            rows = self.budget.largest(self.cost, self.num_entities)
-            if rows >= least * self._num_levels or self._num_levels == 1:
-                return self._rounded(rows) if self.budget.counts_bytes else rows
-        raise AssertionError("a single level is the last")
+            self._num_levels, self.num_folds = shape
+            codes = self.budget.used(self._codes(FEW_ROWS))
+            if codes <= self.budget.amount / 2 and self.budget.allows(self.cost(1)):
+                rows = self.budget.largest(self.cost, self.num_entities)
+                # A level of a single row could not be chosen from.
+                if rows >= self._num_levels * max(2, self.settings.initial_clusters):
+                    return self._rounded(rows) if self.budget.counts_bytes else rows
+        self._num_levels = 1
+        rows = self.budget.largest(self.cost, self.num_entities)
+        return self._rounded(rows) if self.budget.counts_bytes else rows
 
     def _rounded(self, rows: int) -> int:
         """With a power of two of rows in each level, if that costs few rows and saves bytes of codes."""
@@ -82,9 +103,11 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         return power if saves and power > (1 - ROUNDED_OFF) * rows else rows
 
     def _shapes(self) -> Iterator[tuple[int, int]]:
-        """Numbers of levels and folds to try, the best first."""
-        for levels in range(self.settings.levels, 0, -1):
-            yield levels, self.settings.folds
+        """Numbers of levels and folds to try, the best first; fewer folds only where their codes are paid."""
+        fewer = FEWER_FOLDS if self.budget.training_bytes is not None else ()
+        for folds in (self.settings.folds, *(some for some in fewer if some < self.settings.folds)):
+            for levels in range(self.settings.levels, 0, -1):
+                yield levels, folds
 
     @cached_property
     def assignments(self) -> list[ClusterAssignment]:
@@ -93,7 +116,7 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         shares = [(self.size + level) // levels for level in reversed(range(levels))]
         # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
         starts = [self.settings.initial_clusters] + [1] * (levels - 1)
-        return shared_assignments(self.num_entities, shares, starts, self._num_folds)
+        return shared_assignments(self.num_entities, shares, starts, self.num_folds)
 
     def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
         """Assignments with all interactions are served; those without each fold are for training."""

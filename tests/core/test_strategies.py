@@ -126,6 +126,32 @@ def test_rows_fill_the_bits_of_their_codes_where_bytes_count(budget, rows, codes
     assert len(strategy.assignments) == 8
 
 
+@pytest.mark.parametrize(
+    ("budget", "levels", "folds"),
+    [
+        ("5x training", 8, 4),
+        ("10x training", 4, 4),
+        ("20x training", 2, 4),
+        ("50x training", 4, 1),
+        ("50x serving", 1, 4),
+        ("10x serving", 6, 4),
+    ],
+)
+def test_codes_leave_half_of_the_bytes_to_the_rows_by_fewer_levels_and_then_fewer_folds(budget, levels, folds):
+    limits = field_budgets(budget, {"user_id": N}, {"user_id": WIDTHS})["user_id"]
+    strategy, _ = make("cel", **{unit: getattr(limits, unit) for unit in UNITS if getattr(limits, unit)})
+    assert (len(strategy.assignments), strategy.assignments[0].num_folds) == (levels, folds)
+
+
+def test_all_fields_have_as_many_folds():
+    budgets = {
+        "user_id": FieldBudget("user_id", 5 * N, WIDTHS, training_bytes=20 * 5 * N),
+        "item_id": FieldBudget("item_id", N, WIDTHS, training_bytes=4 * N),
+    }
+    found = get_strategy("cel").for_fields(budgets, CELSettings())
+    assert {strategy.assignments[0].num_folds for strategy in found.values()} == {1}
+
+
 def trained(model):
     optimiser = torch.optim.Adam(model.parameters())
     ids = torch.arange(N)
