@@ -67,7 +67,9 @@ def points() -> dict[str, list[Point]]:
             spread = statistics.stdev(aucs) if len(aucs) > 1 else 0.0
             unused = round(UNUSED.get(model, 0) * best[0]["serving"])
             sizes_ = best[0]["serving"] - unused, best[0]["training"] - unused
-            point = Point(*sizes_, statistics.mean(aucs), spread, options or "defaults", len(aucs))
+            # Pythons differ in the last digits of a standard deviation.
+            auc, spread = round(statistics.mean(aucs), 6), round(spread, 6)
+            point = Point(*sizes_, auc, spread, options or "defaults", len(aucs))
             found.setdefault(model, []).append(point)
     return {model: sorted(of_model) for model, of_model in found.items()}
 
