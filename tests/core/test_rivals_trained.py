@@ -45,7 +45,7 @@ def test_a_clustering_of_cce_changes_no_row_that_its_clusters_can_tell_apart():
     columns, table = run.strategy.columns, run.model[0]
     by_hand = torch.cat(
         [
-            table.weight[0, columns.clusters.codes[c].long(), 4 * c : 4 * c + 4]
+            table.weight[0, columns.clusters.every[c], 4 * c : 4 * c + 4]
             + table.weight[1, columns.hashes(torch.arange(N))[c], 4 * c : 4 * c + 4]
             for c in range(2)
         ],
@@ -167,11 +167,11 @@ def test_ids_have_the_buckets_of_anchors_with_a_like_history():
     run = Run("prehash", rows=3, ids=ids, others=others, buckets=2, directions=256)
     buckets = run.strategy.buckets
     best = buckets.weights.argmax(0)
-    codes = buckets.codes.codes.gather(0, best.unsqueeze(0))[0]
+    codes = buckets.codes.every.gather(0, best.unsqueeze(0))[0]
     assert codes[10:19].tolist() == [n % 3 for n in range(9)] and codes[:3].tolist() == [0, 1, 2]
     weights = buckets.weights[:, 12].float() / buckets.weights[:, 12].sum()
     table = run.model[0]
-    by_hand = weights @ table.weight[buckets.codes.codes[:, 12].long()]
+    by_hand = weights @ table.weight[buckets.codes.every[:, 12]]
     assert torch.allclose(table(torch.tensor([12]))[0], by_hand, atol=1e-6)
 
 

@@ -16,7 +16,7 @@ from ..base import About, EmbeddingStrategy
 from ..budget import Cost
 from ..registry import register_strategy
 from ..training import Training
-from .codes import Codes, bytes_of_codes
+from .codes import FEW_VALUES, Codes, bytes_of_codes
 from .history import activity, histories, most_active
 from .history_codes import projected
 
@@ -31,7 +31,7 @@ class PreHashOptions:
 
     buckets: int = option(
         4,
-        "buckets of each id, or fewer if their codes took half of the bytes",
+        "buckets of each id, or fewer if their codes and weights, with 16 buckets in all, took half of the bytes",
         "an integer from 1 to 64",
         lambda v: is_int(v, 1, 64),
     )
@@ -127,7 +127,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     about = About(
         "sum of E[k] over the k best of K anchors, by softmax of the likeness of histories",
         "Shi et al., SIGIR 2020, with fixed likeness",
-        "K rows, and some codes and weights of each id",
+        "K rows, and some codes, in bits, and weights of each id",
         "the interactions, once",
     )
 
@@ -152,7 +152,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
         """The largest, with as many buckets of an id as leave half of the budget to the rows."""
         for number in range(self.options.buckets, 0, -1):
             self._num_buckets = number
-            if self.budget.used(self.cost(1)._replace(parameters=0)) <= self.budget.amount / 2:
+            if self.budget.used(self.cost(FEW_VALUES)._replace(parameters=0)) <= self.budget.amount / 2:
                 break
         return super()._size()
 
@@ -168,7 +168,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
         seen = F.normalize(seen - seen[counts > 0].mean(dim=0), dim=1)
         anchors = most_active(counts, self.size)
         number = min(self._num_buckets, self.size)
-        codes = buckets.codes.codes.long().cpu()
+        codes = buckets.codes.every.cpu()
         weights = torch.zeros(codes.shape)
         weights[:] = 1 / len(codes)
         for ids in torch.arange(self.num_entities).split(max(1, TILE // self.size)):
