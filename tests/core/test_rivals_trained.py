@@ -9,7 +9,7 @@ from rival_run import N, Run
 from scipy.sparse import csr_matrix
 
 from recbole_cel.strategies.rivals.communities import communities, modularity
-from recbole_cel.strategies.rivals.hashing import hashed
+from recbole_cel.strategies.rivals.hashing import double_hashed, hashed
 from recbole_cel.strategies.rivals.hot_sketch import HotSketch
 from recbole_cel.strategies.rivals.k_means import k_means
 
@@ -24,12 +24,29 @@ def test_hashes_are_even_and_told_apart_by_the_salt():
 
 def test_the_most_active_ids_have_their_own_rows():
     ids = torch.cat([torch.full((10 - n,), 7 * n + 3) for n in range(8)])  # 3, 10, 17 ... ever less active
-    run = Run("frequency_hash", ids=ids, others=torch.zeros_like(ids))
+    run = Run("frequency_hash", ids=ids, others=torch.zeros_like(ids), functions=1)
     rows = run.strategy.own_rows(torch.arange(N))
     assert rows[[3, 10, 17, 24, 31, 38]].tolist() == list(range(6))
     others = [i for i in range(N) if i not in (3, 10, 17, 24, 31, 38)]
     assert set(rows[others].tolist()) == set(range(6, 12))
     assert torch.equal(run.rows(), torch.cat([table.weight[rows] for table in run.model], dim=1))
+
+
+def test_ids_without_own_rows_add_up_two_by_double_hashing():
+    run = Run("frequency_hash", rows=12, ids=torch.arange(6), others=torch.zeros(6).long())
+    table, ids = run.model[0], torch.arange(6, N)
+    places = 6 + double_hashed(ids, 6, 2)
+    assert (places[:, 0] != places[:, 1]).all() and len(
+        places.unique(dim=0)
+    ) > 20  # of 30 pairs, where one tells six
+    assert torch.allclose(table(ids), table.weight[places].sum(dim=1))
+    assert torch.equal(table(torch.arange(6)), table.weight[:6])
+    table(None).sum().backward()
+    assert (table.weight.grad[:6] == 1).all() and table.weight.grad[6:].sum() == 8 * 2 * len(ids)
+    # Sums start as rows do.
+    wide = Run("frequency_hash", rows=40).strategy.table(2000, std=0.1, mean=0.3)(None).detach()
+    assert wide[:20].std() == pytest.approx(0.1, rel=0.05) and wide[20:].std() == pytest.approx(0.1, rel=0.05)
+    assert wide[20:].mean() == pytest.approx(0.3, rel=0.01)
 
 
 def test_own_rows_of_a_file_are_checked():
