@@ -110,7 +110,7 @@ class BucketTable(RowTable):
 class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     """An id has the buckets whose anchors, the most active ids, have histories most like its own.
 
-    Shi, Ma, Wang, Zhang, Zhang, Liu and Ma, "Beyond user embedding matrix: learning to hash for modeling
+    Shi, Ma, Zhang, Zhang, Yu, Shan, Liu and Ma, "Beyond user embedding matrix: learning to hash for modeling
     large-scale users in recommendation" (PreHash), SIGIR 2020: ``sum_k softmax_k(similarity(i, anchor_k))
     E[k]`` over the best B buckets.
 
