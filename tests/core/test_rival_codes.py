@@ -59,7 +59,7 @@ def made(name, **limits):
 
 @pytest.mark.parametrize(
     ("serving", "columns", "clusters", "code"),
-    [(5, 4, 379, 5), (10, 4, 123, 4), (20, 2, 61, 2)],
+    [(5, 4, 379, 5), (10, 4, 123, 4), (20, 2, 61, 2), (25, 3, 31, 2)],
 )
 def test_columns_of_cce_share_the_bytes_of_an_id(serving, columns, clusters, code):
     strategy = made("cce", bytes=N * 68 / serving)
@@ -68,8 +68,13 @@ def test_columns_of_cce_share_the_bytes_of_an_id(serving, columns, clusters, cod
     assert strategy.storage().codes == code * N + 8 * columns
 
 
-def test_buckets_of_prehash_share_the_bytes_of_an_id():
-    strategy = made("prehash", bytes=N * 68 / 5)
-    strategy.table(16, 0.1)
+@pytest.mark.parametrize(("serving", "number"), [(5, 4), (20, 1)])
+def test_buckets_of_prehash_share_the_bytes_of_an_id(serving, number):
+    strategy = made("prehash", bytes=N * 68 / serving)
+    table = strategy.table(16, 0.1)
     codes = strategy.buckets.codes
-    assert codes.columns == 4 and strategy.storage().codes == N * (4 + -(-4 * codes.bits // 8))
+    # A weight follows from the others: of a single bucket there is none.
+    assert codes.columns == number and strategy.storage().codes == N * (number - 1 + -(-number * codes.bits // 8))
+    ids = torch.arange(100)
+    assert torch.allclose(strategy.buckets.weights(ids), torch.full((number, 100), 1 / number), atol=0.01)
+    assert torch.allclose(table(ids), table.weight[codes(ids)].mean(dim=0), atol=0.01)

@@ -163,11 +163,19 @@ class CCEStrategy(EmbeddingStrategy[ColumnTable]):
 
     def _size(self) -> int:
         """The largest, with as many columns as leave half of the budget to the rows."""
-        for number in range(min(self.options.columns, max(self.budget.widths, default=1)), 0, -1):
+        most = min(self.options.columns, max(self.budget.widths, default=1))
+        for number in range(most, 0, -1):
             self._num_columns = number
             if self.budget.used(self.cost(FEW_VALUES)._replace(parameters=0)) <= self.budget.amount / 2:
                 break
-        return super()._size()
+        size = super()._size()
+        # What is left of the bytes of an id has room for further columns.
+        for number in range(self._num_columns + 1, most + 1):
+            self._num_columns = number
+            if not self.budget.allows(self.cost(size)):
+                self._num_columns = number - 1
+                break
+        return size
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> ColumnTable:
         return ColumnTable(self.columns, embedding_dim, mean=mean, std=std)

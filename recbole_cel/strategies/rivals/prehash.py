@@ -59,20 +59,27 @@ class Buckets(nn.Module):
 
     Attributes:
         codes: by hashes until the data are seen.
-        weights: buffer of shape ``(B, N)``, uint8, in 255ths; equal until the data are seen.
+        further: buffer of shape ``(B - 1, N)``, uint8, weights in 255ths of all buckets but the first, which has
+            what is left of one; equal until the data are seen.
     """
 
-    weights: Tensor
+    further: Tensor
 
     def __init__(self, num_entities: int, rows: int, number: int) -> None:
         super().__init__()
         self.codes = Codes(num_entities, rows, number)
-        self.register_buffer("weights", torch.full((number, num_entities), STEPS // number, dtype=torch.uint8))
+        equal = torch.full((number - 1, num_entities), round(STEPS / number), dtype=torch.uint8)
+        self.register_buffer("further", equal)
 
     def put(self, codes: Tensor, weights: Tensor) -> None:
-        """Take over codes ``(B, N)`` and weights, ``(B, N)`` as well, which sum to one."""
+        """Take over codes ``(B, N)``, and weights ``(B, N)`` which sum to one for each id."""
         self.codes.put(codes)
-        self.weights.copy_((weights * STEPS).round())
+        self.further.copy_((weights[1:] * STEPS).round())
+
+    def weights(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Weights ``(B, n)`` of the buckets of ``ids`` ``(n,)``, which sum to one."""
+        further = self.further[:, ids].to(dtype) / STEPS
+        return torch.cat([(1 - further.sum(dim=0, keepdim=True)).clamp(min=0), further])
 
 
 class BucketTable(RowTable):
@@ -101,8 +108,7 @@ class BucketTable(RowTable):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``."""
-        codes, weights = self.buckets.codes(ids), self.buckets.weights[:, ids].to(self.weight.dtype)
-        weights = weights / weights.sum(dim=0).clamp(min=1)
+        codes, weights = self.buckets.codes(ids), self.buckets.weights(ids, self.weight.dtype)
         return F.embedding_bag(codes.T, self.weight, per_sample_weights=weights.T.contiguous(), mode="sum")
 
 
@@ -114,7 +120,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     large-scale users in recommendation" (PreHash), SIGIR 2020: ``sum_k softmax_k(similarity(i, anchor_k))
     E[k]`` over the best B buckets.
 
-    It needs the histories once, projected to random directions, and stores B codes and B weights of a byte for
+    It needs the histories once, projected to random directions, and stores B codes and B - 1 weights of a byte for
     each id. Ours: a history is the set of counterparts (the paper learns an attention over them), similarities
     are cosines of the projected averages, chosen once before training; ids without a history have buckets by
     hashes, as have all until the data are seen.
@@ -127,7 +133,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     about = About(
         "sum of E[k] over the k best of K anchors, by softmax of the likeness of histories",
         "Shi et al., SIGIR 2020, with fixed likeness",
-        "K rows, and some codes, in bits, and weights of each id",
+        "K rows, and of each id some codes, in bits, and their weights",
         "the interactions, once",
     )
 
@@ -139,7 +145,7 @@ class PreHashStrategy(EmbeddingStrategy[BucketTable]):
     def cost(self, size: int) -> Cost:
         """Of so many buckets."""
         number = self._num_buckets
-        codes = bytes_of_codes(self.num_entities, size, number) + self.num_entities * number
+        codes = bytes_of_codes(self.num_entities, size, number) + self.num_entities * (number - 1)
         return Cost(size * self.budget.width, codes)
 
     @classmethod
