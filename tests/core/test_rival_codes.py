@@ -68,7 +68,7 @@ def test_columns_of_cce_share_the_bytes_of_an_id(serving, columns, clusters, cod
     assert strategy.storage().codes == code * N + 8 * columns
 
 
-@pytest.mark.parametrize(("serving", "number"), [(5, 4), (20, 1)])
+@pytest.mark.parametrize(("serving", "number"), [(2, 4), (5, 2), (20, 1)])
 def test_buckets_of_prehash_share_the_bytes_of_an_id(serving, number):
     strategy = made("prehash", bytes=N * 68 / serving)
     table = strategy.table(16, 0.1)
