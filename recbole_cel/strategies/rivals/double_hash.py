@@ -56,7 +56,8 @@ class DoubleHashEmbedding(RowTable):
 
 @register_strategy
 class DoubleHashStrategy(EmbeddingStrategy[DoubleHashEmbedding]):
-    """Joan Serra and Alexandros Karatzoglou, Getting Deep Recommenders Fit: Bloom Embeddings, RecSys 2017.
+    """Joan Serra and Alexandros Karatzoglou, Getting Deep Recommenders Fit: Bloom Embeddings for Sparse Binary
+    Input/Output Networks, RecSys 2017.
 
     Hashes need no memory. K rows tell about K^2 / 2 pairs of rows apart, where one hash tells K. Double hashing in
     place of independent hashes is our choice: it leaves out pairs of one row with itself.
