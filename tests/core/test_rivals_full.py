@@ -69,8 +69,16 @@ def test_pruning_keeps_the_largest_numbers_on_a_cubic_schedule():
     before = table.kept.clone()
     run.step(5)
     assert torch.equal(table.kept, before) and (table.weight[~before] == 0).all()
-    # Values, one byte for a column, and pointers.
-    assert run.strategy.storage().serving == 54 * 5 + 61 * 4
+    # Values, a byte for each column and count, and a pointer.
+    assert run.strategy.storage().serving == 54 * (4 + 1) + 60 + 4
+
+
+@pytest.mark.parametrize(("number", "which"), [(20, 20 + 60), (59, 59 + 60), (60, 2 * 60), (500, 2 * 60)])
+def test_pruned_tables_say_by_columns_or_by_bits_which_numbers_are_kept(number, which):
+    run = Run("pruning", rows=6)
+    run.strategy.prune(number)
+    storage = run.strategy.storage()
+    assert (storage.rows, storage.codes) == (4 * number, which + 4)
 
 
 def test_the_largest_of_all_tables_are_kept():

@@ -140,7 +140,7 @@ def test_compositional_parts_side_by_side():
 
 
 def test_memcom_has_two_numbers_of_each_id():
-    strategy, (table, first_order) = make("memcom")
+    strategy, (table, first_order) = make("memcom", bias=True)
     rows = (300 * 17 - 3 * N) // 16
     assert table.weight.shape == (rows, 16) and first_order.weight is None
     with torch.no_grad():
@@ -148,7 +148,10 @@ def test_memcom_has_two_numbers_of_each_id():
     assert torch.equal(table(torch.tensor(140)), 3 * table.weight[140 % rows] + 0.5)
     storage = strategy.storage()
     assert (storage.rows, storage.scalars, storage.codes) == (4 * 16 * rows, 4 * 3 * N, 0)
-    assert make("memcom", bias=False)[0].storage().scalars == 4 * 2 * N
+    # The paper's main form has one, and the first-order weight.
+    strategy, (table, _) = make("memcom")
+    assert strategy.storage().scalars == 4 * 2 * N and table.bias is None
+    assert torch.equal(table(torch.tensor(140)), table.scale[140] * table.weight[140 % strategy.size])
 
 
 @pytest.mark.parametrize("operation", ["sum", "concat"])

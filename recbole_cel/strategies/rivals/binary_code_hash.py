@@ -89,9 +89,9 @@ class BinaryCodeHashStrategy(EmbeddingStrategy[BinaryCodeHashEmbedding]):
     """Yan et al., Binary Code based Hash Embedding for Web-scale Applications, CIKM 2021.
 
     ``size`` is the number of bits in all groups. Tables are of powers of two, so that, with eight groups, up to a
-    ninth of a budget may stay unused. Codes are hashed, and need no memory. Each group has its own table: with one
-    for all, codes that differ in the order of their groups only would be alike. The paper adds the rows of the
-    groups up; side by side did better on validation data (ml-100k).
+    ninth of a budget may stay unused. Codes are hashed, and need no memory. Ours: each group has its own
+    table (with one for all, sums of codes that differ in the order of their groups only would be alike), and rows
+    of the groups, which the paper adds up, are side by side, which did better on validation data (ml-100k).
     """
 
     name = "binary_code_hash"

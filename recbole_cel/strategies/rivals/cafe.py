@@ -88,7 +88,7 @@ class WatchedTable(OwnRowsTable):
 class CafeStrategy(EmbeddingStrategy[OwnRowsTable]):
     """Own rows for the ids with the largest gradients of late, a hash for the others.
 
-    Zhang, Zhang, Chen, Miao, Zhao, Li, Zhang, Nie, Yang and Cui, "CAFE: towards compact, adaptive, and fast
+    Zhang, Liu, Chen, Zhao, Zhao, Yang and Cui, "CAFE: towards compact, adaptive, and fast
     embedding for large-scale recommendation models", SIGMOD 2024. A sketch (buckets of four slots, as in
     SpaceSaving) sums the norms of the gradients of each id's row. Ids with large sums have own rows, all others
     share rows by a hash; sums fade, so that rows move on.

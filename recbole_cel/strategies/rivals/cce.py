@@ -17,7 +17,7 @@ from ..budget import Cost
 from ..registry import register_strategy
 from ..training import Training
 from .acting import ActingHook
-from .codes import Codes, bytes_of_codes
+from .codes import FEW_VALUES, Codes, bytes_of_codes
 from .hashing import hashed
 from .k_means import k_means
 from .row_state import renew_state
@@ -31,7 +31,7 @@ class CCEOptions:
 
     columns: int = option(
         4,
-        "parts that a row is made of, or fewer if their codes took half of the bytes",
+        "parts that a row is made of, or fewer if their codes, of 16 clusters, took half of the bytes",
         "an integer from 1 to 64",
         lambda v: is_int(v, 1, 64),
     )
@@ -141,7 +141,7 @@ class CCEStrategy(EmbeddingStrategy[ColumnTable]):
     about = About(
         "for each column c: Tc[ac(i)] + Rc[hc(i)]",
         "Tsang, Ahle, NeurIPS 2023",
-        "K rows, and a code of each id in each column",
+        "K rows, and a code of each id in each column, in bits",
         "k-means of all rows now and then",
     )
 
@@ -163,11 +163,19 @@ class CCEStrategy(EmbeddingStrategy[ColumnTable]):
 
     def _size(self) -> int:
         """The largest, with as many columns as leave half of the budget to the rows."""
-        for number in range(min(self.options.columns, max(self.budget.widths, default=1)), 0, -1):
+        most = min(self.options.columns, max(self.budget.widths, default=1))
+        for number in range(most, 0, -1):
             self._num_columns = number
-            if self.budget.used(self.cost(1)._replace(parameters=0)) <= self.budget.amount / 2:
+            if self.budget.used(self.cost(FEW_VALUES)._replace(parameters=0)) <= self.budget.amount / 2:
                 break
-        return super()._size()
+        size = super()._size()
+        # What is left of the bytes of an id has room for further columns.
+        for number in range(self._num_columns + 1, most + 1):
+            self._num_columns = number
+            if not self.budget.allows(self.cost(size)):
+                self._num_columns = number - 1
+                break
+        return size
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> ColumnTable:
         return ColumnTable(self.columns, embedding_dim, mean=mean, std=std)

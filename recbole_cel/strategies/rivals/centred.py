@@ -79,7 +79,7 @@ class CentredTable(RowTable):
 
     def present_means(self) -> Tensor:
         """The mean ``(K, d)`` of the present own rows of each centre, zero for one without ids."""
-        return means(self.weight.detach(), self.codes.codes[0].long(), self.codes.values)[0]
+        return means(self.weight.detach(), self.codes.every[0], self.codes.values)[0]
 
     def present_centres(self) -> tuple[Tensor, Tensor | None]:
         """Centres ``(K, d)`` of the present own rows, and the centres of these, if there are any, ``(R, d)``.
@@ -87,19 +87,19 @@ class CentredTable(RowTable):
         With roots, a centre c of n ids under a root r is what minimises ``sum ||e - c||^2 + ||c - r||^2``, the
         mean of the ids' rows and the root; a root is the mean of such means.
         """
-        groups = self.codes.codes[0].long()
+        groups = self.codes.every[0]
         found, counts = means(self.weight.detach(), groups, self.codes.values)
         if self.roots is None:
             return found, None
         used = counts.squeeze(1) > 0
-        parents = self.roots.codes[0].long()
+        parents = self.roots.every[0]
         roots, _ = means(found[used], parents[used], self.roots.values)
         return (counts * found + roots[parents]) / (counts + 1), roots
 
     def distances(self) -> Tensor:
         """Sum of the squared distances of own rows to centres, and of centres to theirs."""
         centres, roots = self.present_centres()
-        total = (self.weight - centres[self.codes.codes[0].long()]).square().sum()
+        total = (self.weight - centres[self.codes.every[0]]).square().sum()
         if roots is not None and self.roots is not None:
-            total = total + (centres - roots[self.roots.codes[0].long()]).square().sum()
+            total = total + (centres - roots[self.roots.every[0]]).square().sum()
         return total

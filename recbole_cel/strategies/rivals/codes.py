@@ -1,4 +1,4 @@
-"""What is stored for each id to find its rows; all tables of a field share it."""
+"""What is stored for each id to find its rows, packed by bits; all tables of a field share it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...embedding.packed_codes import smallest_integer_type
+from ...embedding.packed_codes import bits_of
 from .hashing import hashed
+
+# Values of a code by which it is seen how many codes of an id leave half of a budget to the rows.
+FEW_VALUES = 16
 
 
 def check_range(what: str, values: Tensor, low: int, high: int) -> None:
@@ -26,43 +29,76 @@ def check_range(what: str, values: Tensor, low: int, high: int) -> None:
 class Codes(nn.Module):
     """So many codes for each id; by a hash of the id until others are put there.
 
+    A code of K values takes ``ceil(log2 K)`` bits. Those of an id follow each other, from the lowest bits up, in
+    whole bytes.
+
     Args:
         num_entities: number of ids N.
         values: codes are ``0 .. values - 1``.
         columns: codes of each id, C.
 
     Attributes:
-        codes: buffer of shape ``(C, N)``, of the smallest integer type.
+        packed: buffer of shape ``(N, bytes)``, uint8.
     """
 
-    codes: Tensor
+    packed: Tensor
 
     def __init__(self, num_entities: int, values: int, columns: int = 1) -> None:
         super().__init__()
-        self.values = values
+        self.values, self.columns, self.bits = values, columns, bits_of(values)
+        size = bytes_of_codes(1, values, columns)
+        self.register_buffer("packed", torch.zeros(num_entities, size, dtype=torch.uint8))
         ids = torch.arange(num_entities)
-        drawn = [hashed(ids, salt, values) for salt in range(columns)]
-        self.register_buffer("codes", torch.stack(drawn).to(smallest_integer_type(values)))
+        self.put(torch.stack([hashed(ids, salt, values) for salt in range(columns)]))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Codes ``(C, n)``, int64, of ``ids`` ``(n,)``."""
-        return self.codes[:, ids].long()
+        return self._unpacked(self.packed[ids])
+
+    @property
+    def every(self) -> Tensor:
+        """Codes ``(C, N)``, int64, of all ids."""
+        return self._unpacked(self.packed)
 
     def put(self, codes: Tensor) -> None:
         """Take over codes ``(C, N)``."""
-        self.codes.copy_(codes)
+        self.packed.zero_()
+        for column, of_ids in enumerate(codes.to(self.packed.device, torch.int64)):
+            places, shift = self._place(column)
+            bits = of_ids << shift
+            for number, place in enumerate(places):
+                self.packed[:, place] |= (bits >> 8 * number & 255).to(torch.uint8)
 
     @property
     def num_used(self) -> int:
         """Different codes that ids have in the first column."""
-        return len(self.codes[0].unique())
+        return len(self.every[0].unique())
+
+    def _place(self, column: int) -> tuple[range, int]:
+        """The bytes that a column reaches into, and the bit of the first of them where it begins."""
+        first, shift = divmod(column * self.bits, 8)
+        return range(first, first - (-(shift + self.bits) // 8)), shift
+
+    def _unpacked(self, packed: Tensor) -> Tensor:
+        """Codes ``(C, n)``, int64, from bytes ``(n, bytes)``."""
+        found = []
+        for column in range(self.columns):
+            places, shift = self._place(column)
+            bits = packed[:, places[0]].long()
+            for number, place in enumerate(places[1:], 1):
+                bits = bits | packed[:, place].long() << 8 * number
+            found.append(bits >> shift & (1 << self.bits) - 1)
+        return torch.stack(found)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        if f"{prefix}codes" in state_dict:
-            check_range(f"{prefix}codes", state_dict[f"{prefix}codes"], 0, self.values - 1)
+        given = state_dict.get(f"{prefix}packed")
+        if isinstance(given, Tensor) and given.shape == self.packed.shape:
+            if given.dtype != torch.uint8:
+                raise ValueError(f"{prefix}packed is of type {given.dtype}, not torch.uint8")
+            check_range(f"codes in {prefix}packed", self._unpacked(given), 0, self.values - 1)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def bytes_of_codes(num_entities: int, values: int, columns: int = 1) -> int:
     """Bytes of the buffer."""
-    return num_entities * columns * smallest_integer_type(values).itemsize
+    return num_entities * -(-columns * bits_of(values) // 8)

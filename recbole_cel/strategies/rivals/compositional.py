@@ -51,7 +51,8 @@ class CompositionalEmbedding(RowTable):
 
 @register_strategy
 class CompositionalStrategy(EmbeddingStrategy[CompositionalEmbedding]):
-    """Shi et al., Compositional Embeddings Using Complementary Partitions, KDD 2020, with hashes as partitions.
+    """Shi et al., Compositional Embeddings Using Complementary Partitions for Memory-Efficient Recommendation
+    Systems, KDD 2020, with hashes as partitions.
 
     The paper asks for partitions that together tell all ids apart, which fixes how many rows there are. Hashes, as
     in later comparisons (Tsang and Ahle, NeurIPS 2023, with four parts), tell all but a few apart, and allow for

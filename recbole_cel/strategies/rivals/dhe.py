@@ -148,7 +148,7 @@ class DeepHashEmbedding(RowTable):
 
 @register_strategy
 class DeepHashStrategy(EmbeddingStrategy[DeepHashEmbedding]):
-    """Kang et al., Learning to Embed Categorical Features without Embedding Tables, KDD 2021.
+    """Kang et al., Learning to Embed Categorical Features without Embedding Tables for Recommendation, KDD 2021.
 
     The paper's networks have 1,024 hashes and about as many units in each layer, more than whole tables of small
     data take. So ``size`` is the number of hashes, with a unit for 16 of them; beyond 1,024, it is units that

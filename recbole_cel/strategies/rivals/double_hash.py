@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from ...embedding import RowTable
 from ...options import check_options, is_int, option
 from ..base import About, EmbeddingStrategy
 from ..registry import register_strategy
-from .hashing import hashed
+from .hashing import double_hashed
 from .parts import drawn
 
 
@@ -36,8 +35,7 @@ class Options:
 class DoubleHashEmbedding(RowTable):
     """Row ``E[h1(i)] + ... + E[hk(i)]`` of one table E of K rows.
 
-    Hash j is ``(h1(i) + (j - 1) g(i)) mod K`` with a stride g from 1 to K - 1, as in double hashing: the first two
-    never meet.
+    Hashes are those of double hashing (see ``hashing.py``).
     """
 
     def __init__(
@@ -49,10 +47,7 @@ class DoubleHashEmbedding(RowTable):
 
     def places(self, ids: Tensor) -> Tensor:
         """The rows of each id, shape ``(n, k)``."""
-        number = len(self.weight)
-        stride = 1 + hashed(ids, 1, max(1, number - 1))
-        times = torch.arange(self.functions, device=ids.device)
-        return (hashed(ids, 0, number).unsqueeze(1) + stride.unsqueeze(1) * times) % number
+        return double_hashed(ids, len(self.weight), self.functions)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``."""
@@ -61,7 +56,8 @@ class DoubleHashEmbedding(RowTable):
 
 @register_strategy
 class DoubleHashStrategy(EmbeddingStrategy[DoubleHashEmbedding]):
-    """Joan Serra and Alexandros Karatzoglou, Getting Deep Recommenders Fit: Bloom Embeddings, RecSys 2017.
+    """Joan Serra and Alexandros Karatzoglou, Getting Deep Recommenders Fit: Bloom Embeddings for Sparse Binary
+    Input/Output Networks, RecSys 2017.
 
     Hashes need no memory. K rows tell about K^2 / 2 pairs of rows apart, where one hash tells K. Double hashing in
     place of independent hashes is our choice: it leaves out pairs of one row with itself.

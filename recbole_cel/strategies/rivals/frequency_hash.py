@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...options import check_options, is_number, option
+from ...options import check_options, is_int, is_number, option
 from ..base import About, EmbeddingStrategy
 from ..budget import Cost
 from ..registry import register_strategy
@@ -25,6 +25,9 @@ class FrequencyHashOptions:
         "a number from 0, below 1",
         lambda value: is_number(value, 0) and value < 1,
     )
+    functions: int = option(
+        2, "shared rows that are added up for an id that has no own one", "an integer >= 1", lambda v: is_int(v, 1)
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -35,8 +38,8 @@ class FrequencyHashStrategy(EmbeddingStrategy[OwnRowsTable]):
     """The most active ids have rows of their own, all others share rows by a hash.
 
     After Zhang, Liu, Xie, Ktena, Tejani, Gupta, Myana, Dilipkumar, Paul, Ihara, Upadhyaya, Huszar and Shi, "Model
-    size reduction using frequency based double hashing for recommender systems", RecSys 2020, with a single hash:
-    row ``E[n(i)]`` where ``i`` is the n-th of the H most active ids, and ``E[H + h(i)]`` for the others.
+    size reduction using frequency based double hashing for recommender systems", RecSys 2020: row ``E[n(i)]``
+    where ``i`` is the n-th of the H most active ids, and ``E[H + h1(i)] + E[H + h2(i)]`` for the others.
 
     It needs to know before training how active ids are. Stored are H ids of 4 bytes, in their order. Until the
     data are seen, all ids share rows by the hash. That half of the rows are own ones is our choice.
@@ -47,8 +50,8 @@ class FrequencyHashStrategy(EmbeddingStrategy[OwnRowsTable]):
     prefix = "frequency_hash_"
     Options = FrequencyHashOptions
     about = About(
-        "E[n(i)] of the H most active ids, E[H + h(i)] of the others",
-        "Zhang et al., RecSys 2020, with a single hash",
+        "E[n(i)] of the H most active ids, E[H + h1(i)] + E[H + h2(i)] of the others",
+        "Zhang et al., RecSys 2020",
         "K rows, and the H ids that have their own",
         "how active ids are, once",
     )
@@ -57,7 +60,7 @@ class FrequencyHashStrategy(EmbeddingStrategy[OwnRowsTable]):
     def own_rows(self) -> OwnRows:
         """Shared by all tables."""
         own = self._own(self.size)
-        return OwnRows(self.num_entities, own, self.size - own)
+        return OwnRows(self.num_entities, own, self.size - own, self.options.functions)
 
     def cost(self, size: int) -> Cost:
         """Of so many rows."""

@@ -104,7 +104,7 @@ class GraphHashStrategy(EmbeddingStrategy[CodedTable]):
         for name, strategy in strategies.items():
             graph = histories(training, name, strategy.num_entities)
             found = torch.from_numpy(communities(graph, strategy.size, strategy.options.resolution))
-            hashed = Codes(strategy.num_entities, strategy.size).codes
+            hashed = Codes(strategy.num_entities, strategy.size).every
             strategy.codes.put(torch.where(found < 0, hashed, found))
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> CodedTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 # Any of them is below 2^31, so that no product of it and 32 bits exceeds 63 bits.
@@ -25,6 +26,16 @@ def mixed(ids: Tensor, salt: int | Tensor) -> Tensor:
 def hashed(ids: Tensor, salt: int | Tensor, size: int) -> Tensor:
     """Each of the ``ids`` as a number in ``0 .. size - 1``, int64, even to within ``size / 2^32``."""
     return mixed(ids, salt) % size
+
+
+def double_hashed(ids: Tensor, size: int, functions: int) -> Tensor:
+    """So many hashes of each of the ``ids`` ``(n,)``, of shape ``(n, functions)``; the first two never meet.
+
+    Hash j is ``(h1(i) + (j - 1) g(i)) mod size`` with a stride g from 1 to ``size - 1``, as in double hashing.
+    """
+    stride = 1 + hashed(ids, 1, max(1, size - 1))
+    times = torch.arange(functions, device=ids.device)
+    return (hashed(ids, 0, size).unsqueeze(1) + stride.unsqueeze(1) * times) % size
 
 
 def _mix(bits: Number) -> Number:

@@ -105,7 +105,7 @@ class JNKMStrategy(EmbeddingStrategy[CentredTable]):
             return found._replace(codes=0, training_codes=found.codes)
         own = sum(table.weight.numel() * table.weight.element_size() for table in self.tables)
         centres = sum(table.centres.numel() * table.centres.element_size() for table in self.tables)
-        codes = self.codes.codes.numel() * self.codes.codes.element_size()
+        codes = self.codes.packed.numel()
         return found._replace(
             rows=found.rows - own + centres, codes=codes, training_codes=found.codes - centres - codes + own
         )

@@ -12,10 +12,12 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-# Rows that centres are found by: so many for each, and no more than this in all (but one for each in any case).
-SAMPLE_OF_CENTRE = 64
+# Rows that centres are found by: so many for each, as is usual, or so few if these made many distances; no more
+# than this in all, but one for each in any case.
+SAMPLE_OF_CENTRE = 256
+FEW_OF_CENTRE = 64
 MAX_SAMPLE = 1 << 17
-# Distances of a pass over the sample beyond which centres are found in two stages.
+# Distances of a pass over the sample beyond which it is smaller, and then centres are found in two stages.
 MANY_DISTANCES = 1 << 26
 MAX_PASSES = 20
 LARGEST = 1e15
@@ -51,6 +53,8 @@ def k_means(rows: Callable[[Tensor], Tensor], num_ids: int, k: int, seed: int) -
         seed: of the sample and of the start.
     """
     most = max(k, min(MAX_SAMPLE, k * SAMPLE_OF_CENTRE, num_ids))
+    if most * k > MANY_DISTANCES:
+        most = min(most, k * FEW_OF_CENTRE)
     if most * k > MANY_DISTANCES:
         return _in_two_stages(rows, num_ids, k, seed)
     generator = torch.Generator().manual_seed(seed)

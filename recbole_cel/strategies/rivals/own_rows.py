@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ...embedding import RowTable
 from .codes import check_range
-from .hashing import hashed
+from .hashing import double_hashed, hashed
 
 BYTES_OF_AN_ID = 4
 
@@ -22,6 +23,7 @@ class OwnRows(nn.Module):
         num_entities: number of ids N.
         own: rows H for ids of their own.
         shared: rows that the other ids share, after those.
+        functions: shared rows that are added up for each of these, by double hashing.
 
     Attributes:
         ids: buffer of shape ``(H,)``, int32, the ids in their order; N where a row is free.
@@ -29,18 +31,23 @@ class OwnRows(nn.Module):
 
     ids: Tensor
 
-    def __init__(self, num_entities: int, own: int, shared: int) -> None:
+    def __init__(self, num_entities: int, own: int, shared: int, functions: int = 1) -> None:
         super().__init__()
         self.num_entities, self.own, self.shared = num_entities, own, shared
+        self.functions = functions
         self.register_buffer("ids", torch.full((own,), num_entities, dtype=torch.int32))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Rows of ``ids`` ``(n,)``, int64."""
+        """Rows of ``ids`` ``(n,)``, int64; of those that add up several, the first."""
         shared = self.own + hashed(ids, 0, self.shared)
         if not self.own:
             return shared
         place = torch.searchsorted(self.ids, ids.int()).clamp(max=self.own - 1)
         return torch.where(self.ids[place] == ids, place, shared)
+
+    def further(self, ids: Tensor) -> Tensor:
+        """What ids without a row of their own add to that, rows of shape ``(n, functions - 1)``."""
+        return self.own + double_hashed(ids, self.shared, self.functions)[:, 1:]
 
     @property
     def known(self) -> Tensor:
@@ -76,7 +83,15 @@ class OwnRowsTable(RowTable):
         self.own_rows = own_rows
         rows = own_rows.own + own_rows.shared
         self.weight = nn.Parameter(torch.empty(rows, embedding_dim).normal_(mean, std))
+        with torch.no_grad():  # sums start as single rows do
+            shared, summands = self.weight[own_rows.own :], own_rows.functions
+            shared.sub_(mean).div_(math.sqrt(summands)).add_(mean / summands)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``."""
-        return F.embedding(self.own_rows(ids), self.weight)
+        first = self.own_rows(ids)
+        found = F.embedding(first, self.weight)
+        if self.own_rows.functions == 1:
+            return found
+        further = F.embedding(self.own_rows.further(ids), self.weight).sum(dim=1)
+        return found + torch.where(first.unsqueeze(1) < self.own_rows.own, 0.0, further)

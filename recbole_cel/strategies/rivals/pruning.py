@@ -20,6 +20,8 @@ from .acting import ActingHook, steps_of
 from .row_state import clear_state
 
 BYTES_OF_A_POINTER = 4
+# Where the numbers of an id begin follows from the last pointer, and the counts or bits of the ids since.
+IDS_OF_A_POINTER = 256
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ class PruningStrategy(EmbeddingStrategy[PrunedTable]):
     of all tables of the field are kept, those of largest magnitude; s is what the budget leaves. Then the rest is
     trained on. A number that was pruned does not come back.
 
-    Served are the numbers that were kept, with a column index each (one byte for up to 256 columns of all tables
-    together, otherwise two) and a row pointer for each id. Training needs full tables and a mask, so that no
-    budget of training bytes below that can be kept. Budgets in rows and parameters count numbers that are kept.
+    Served are the numbers that were kept, and which they are: a column for each (one byte for up to 256 columns
+    of all tables together, otherwise two) with a count for each id, or a mask of bits for each id, whatever
+    takes fewer bytes; and where the numbers of every 256th id begin. Training needs full tables and a mask, so
+    that no budget of training bytes below that can be kept. Budgets in rows and parameters count numbers that
+    are kept.
     Before the schedule has ended, no epoch counts as the best.
     """
 
@@ -88,7 +92,7 @@ class PruningStrategy(EmbeddingStrategy[PrunedTable]):
     about = About(
         "E[i] with zeros in the place of small numbers",
         "magnitude: Zhu, Gupta, ICLR Workshop 2018; PEP: Liu et al., ICLR 2021",
-        "numbers with their column, and a pointer for each id",
+        "numbers, and which they are: their columns and counts, or a mask of bits",
         "full tables and a mask",
     )
 
@@ -139,8 +143,10 @@ class PruningStrategy(EmbeddingStrategy[PrunedTable]):
         return PruningHook(strategies, training)
 
     def _served(self, numbers: float) -> float:
-        index = 1 if self.budget.width <= 2**8 else 2
-        return numbers * (BYTES_PER_NUMBER + index) + (self.num_entities + 1) * BYTES_OF_A_POINTER
+        width, ids = self.budget.width, self.num_entities
+        index, count = 1 if width <= 2**8 else 2, 1 if width < 2**8 else 2
+        which = min(numbers * index + ids * count, ids * -(-width // 8))
+        return numbers * BYTES_PER_NUMBER + which + -(-ids // IDS_OF_A_POINTER) * BYTES_OF_A_POINTER
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> PrunedTable:
         return PrunedTable(self.num_entities, embedding_dim, mean=mean, std=std)

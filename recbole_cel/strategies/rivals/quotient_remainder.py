@@ -83,7 +83,8 @@ def widths(width: int, operation: str) -> tuple[int, int]:
 
 @register_strategy
 class QuotientRemainderStrategy(EmbeddingStrategy[QuotientRemainderEmbedding]):
-    """Shi et al., Compositional Embeddings Using Complementary Partitions, KDD 2020.
+    """Shi et al., Compositional Embeddings Using Complementary Partitions for Memory-Efficient Recommendation
+    Systems, KDD 2020.
 
     ``size`` is m, and at least the root of N: there, ``m + N / m`` rows are fewest, about 2 sqrt(N). What is less
     cannot be kept, as it would take partitions into more than two (see ``compositional``).

@@ -56,7 +56,8 @@ class RobeEmbedding(RowTable):
 
 @register_strategy
 class RobeStrategy(EmbeddingStrategy[RobeEmbedding]):
-    """Desai, Chou and Shrivastava, Random Offset Block Embedding (ROBE), MLSys 2022.
+    """Desai, Chou and Shrivastava, Random Offset Block Embedding (ROBE) for Compressed Embedding Tables in Deep
+    Learning Recommendation Systems, MLSys 2022.
 
     The paper has one array for all tables of a model. Here each table has its own, as long as ``size`` rows of it:
     latent rows and first-order weights are of other kinds, and fields have their own budgets (``unified`` shares).

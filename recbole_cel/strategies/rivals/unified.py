@@ -86,7 +86,8 @@ class UnifiedEmbedding(RowTable):
 
 @register_strategy
 class UnifiedStrategy(EmbeddingStrategy[UnifiedEmbedding]):
-    """Coleman et al., Unified Embedding: Battle-Tested Feature Representations for Web-Scale ML, NeurIPS 2023.
+    """Coleman et al., Unified Embedding: Battle-Tested Feature Representations for Web-Scale ML Systems, NeurIPS
+    2023.
 
     All fields' tables of one width are one (the first of that width in each field, then the second). It has as
     many rows as the fields' budgets allow for together, and each field reports its share of the bytes. Hashes
