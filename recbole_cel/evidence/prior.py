@@ -20,8 +20,9 @@ from torch import Tensor
 from .gauss_newton import Quadratic
 from .numerics import cholesky, symmetric_eigen
 
-# Each of three steps of expectation maximisation.
-CYCLES = 3
+# Each of three steps of expectation maximisation. With few of them, variances stay near where they began if
+# entities have a handful of interactions, and rows are then drawn to the mean several times too strongly.
+CYCLES = 10
 # The longest extrapolation, in steps.
 MAX_EXTRAPOLATION = 20.0
 # Of variances; far beyond what they can be, and within what numbers can be.

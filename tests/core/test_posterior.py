@@ -46,6 +46,13 @@ def test_mean_and_covariance_are_found(interactions, noise):
     assert torch.allclose(2 * noise * prior.precision.inverse(), COVARIANCE, atol=0.1)
 
 
+@pytest.mark.parametrize(("width", "noise"), [(1, 16.0), (2, 16.0), (5, 4.0)])
+def test_the_covariance_is_found_where_each_entity_says_little(width, noise):
+    _, losses = observed(4000, 3, torch.zeros(width), torch.eye(width), noise)
+    found = 2 * noise * fit_prior(losses, dispersion=2 * noise).precision.inverse()
+    assert 0.75 < float(found.diagonal().mean()) < 1.25
+
+
 def test_expected_rows_beat_those_of_the_least_loss_where_there_is_little_evidence():
     rows, losses = observed(2000, 2, MEAN, COVARIANCE, noise=1.0)
     told = expected(fit_prior(losses, dispersion=2.0), losses)
@@ -78,8 +85,9 @@ def test_fewer_entities_are_enough_for_wide_rows():
     assert num_entities(17) > num_entities(65) == 256
 
 
-def test_extrapolation_is_far_ahead_of_as_many_steps():
+def test_extrapolation_is_far_ahead_of_as_many_steps(monkeypatch):
     """Where entities say little of a direction, steps of expectation maximisation are tiny."""
+    monkeypatch.setattr("recbole_cel.evidence.prior.CYCLES", 3)
     target, slowness = torch.tensor([[2.0, 0.3], [0.3, 0.5]], dtype=torch.float64), 0.97
     mean = torch.tensor([1.0, -1.0], dtype=torch.float64)
     steps = []
@@ -99,8 +107,9 @@ def test_extrapolation_is_far_ahead_of_as_many_steps():
     assert (covariance - target).norm() < 0.1 * (plain[1] - target).norm()
 
 
-def test_what_is_less_likely_is_not_extrapolated():
+def test_what_is_less_likely_is_not_extrapolated(monkeypatch):
     """Variances that would be taken for nothing stay."""
+    monkeypatch.setattr("recbole_cel.evidence.prior.CYCLES", 3)
     mean = torch.zeros(1, dtype=torch.float64)
 
     def step(m, c):

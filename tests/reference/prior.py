@@ -17,7 +17,7 @@ from .gradients import first_order, shared_rows
 MIN_SPREAD = 0.01
 # Of the prior: first standard deviation, least variance; cycles and longest extrapolation of SQUAREM.
 FIRST_DEVIATION, FLOOR = 0.3, 1e-6
-CYCLES, MAX_EXTRAPOLATION = 3, 20.0
+CYCLES, MAX_EXTRAPOLATION = 10, 20.0
 
 
 def slopes_of(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
