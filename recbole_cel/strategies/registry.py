@@ -65,7 +65,9 @@ def get_strategy(name: object) -> type[EmbeddingStrategy[Any]]:
         return known[name]
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
     raise SettingError(
-        "embedding_strategy", f"must be one of {', '.join(known)}, got {shown(name)}; did you mean {near}?"
+        "embedding_strategy",
+        f"must be one of the {len(known)} strategies in docs/strategies.md, such as cel, got {shown(name)}; "
+        f"did you mean {near}?",
     )
 
 

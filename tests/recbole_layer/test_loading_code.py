@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parents[2] / "recbole_cel"
 # What a file could bring code in by.
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "subprocess"}
+# Tables have their jobs done in processes; nothing that loads a file imports them.
+STARTS_PROCESSES = PACKAGE / "tables"
 # Literals are compiled to syntax trees, which nobody executes.
 FORBIDDEN_EVENTS = {
     *("exec", "pickle.find_class", "marshal.loads", "marshal.load", "ctypes.dlopen", "import"),
@@ -47,6 +49,7 @@ def test_loading_reaches_no_code_of_the_file(options, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_part_of_the_package_evaluates_or_unpickles(path):
+    forbidden = FORBIDDEN_MODULES - ({"subprocess"} if STARTS_PROCESSES in path.parents else set())
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in FORBIDDEN_CALLS, node.lineno
@@ -55,6 +58,6 @@ def test_no_part_of_the_package_evaluates_or_unpickles(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
             assert any(word.arg == "allow_pickle" and ast.unparse(word.value) == "False" for word in node.keywords)
         if isinstance(node, ast.Import):
-            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES, node.lineno
+            assert not {alias.name.split(".")[0] for alias in node.names} & forbidden, node.lineno
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            assert node.module.split(".")[0] not in FORBIDDEN_MODULES, node.lineno
+            assert node.module.split(".")[0] not in forbidden, node.lineno
