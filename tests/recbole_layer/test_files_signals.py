@@ -75,7 +75,8 @@ MOMENTS = {
     "a step": ((torch.optim.Adam, "step"), 11, 2),
     "validation": ((recbole.trainer.Trainer, "evaluate"), 2, 2),
     "an event": ((Trainer, "_on_event"), 1, 1),
-    "writing": ((torch, "save"), 3, 2),
+    "before a state is written": ((Trainer, "_write_state"), 2, 2),
+    "writing": ((torch, "save"), 3, None),  # how many epochs are done depends on which were the best so far
     "putting a file on the disk": ((files.os, "fsync"), 7, None),
     "renaming a file": ((files.os, "replace"), 3, None),
     "the test": ((Trainer, "report"), 0, 4),
