@@ -44,7 +44,7 @@ def options() -> str:
         + " |",
         "| `embedding_budget` | `None` | how large the tables of all fields may be, for any strategy: `20x` (so "
         "many times fewer parameters), `64 rows` (of each table), `100000 parameters`, `2 MB` (bytes in "
-        "serving) |",
+        "serving), `2 MB training`, `20x serving`, `20x training` (so many times fewer bytes) |",
         *(
             f"| `{PREFIX}{spec.name}` | `{spec.default}` | {spec.metadata['help']} |"
             for spec in fields(CELSettings)
