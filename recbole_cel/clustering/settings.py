@@ -168,3 +168,9 @@ class ClusterSettings:
                 f"must be 0 with {self.folds} folds, whose assignments are not checked exactly; got "
                 f"{self.reassign_candidates}",
             )
+        if self.folds > 1 and self.split_by != "gradients":
+            raise SettingError(
+                "split_by",
+                f"must be gradients with {self.folds} folds, which cut by these alone; got {self.split_by} (folds: 1 "
+                "is without cross-fitting)",
+            )

@@ -42,6 +42,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_reassign_entropy", -0.1, "cel_reassign_entropy must be a number >= 0"),
         ("cel_split_criterion", "size", "cel_split_criterion must be one of interactions"),
         ("cel_split_by", "gradient", "cel_split_by must be one of gradients"),
+        ("cel_split_by", "kmeans", "cel_split_by must be gradients with 4 folds"),
         ("cel_split_threshold", "mean", "cel_split_threshold must be one of zero"),
         ("cel_split_interval", 0, "cel_split_interval must be a number > 0"),
         ("cel_split_count", -1, "cel_split_count must be"),
