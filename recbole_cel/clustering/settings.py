@@ -171,6 +171,6 @@ class ClusterSettings:
         if self.folds > 1 and self.split_by != "gradients":
             raise SettingError(
                 "split_by",
-                f"must be gradients with {self.folds} folds, which cut by these alone; got {self.split_by} (folds: 1 "
-                "is without cross-fitting)",
+                f"must be gradients with {self.folds} folds, which cut by these alone, got {self.split_by}; "
+                "cel_folds: 1 is without cross-fitting",
             )
