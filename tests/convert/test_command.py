@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -126,7 +127,10 @@ def test_a_full_disk_leaves_nothing(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing(number, code, tmp_path, capsys, monkeypatch):
+def test_a_signal_leaves_nothing(number, code, tmp_path, capsys, monkeypatch, request):
+    # A shell that starts the tests in its background has them ignore Ctrl-C.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(conversion.Summary, "add", lambda *_: os.kill(os.getpid(), number))
     raw = write_set(tmp_path / "raw", "ml-1m")
     assert convert("ml-1m", raw, "--output", tmp_path / "out") == code
