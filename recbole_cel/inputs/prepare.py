@@ -12,6 +12,7 @@ from recbole.utils import ModelType
 
 from ..options import SettingError
 from .atomic_files import check_atomic_files
+from .fast_rows import with_fast_rows
 from .fetch import fetch
 from .labels import check_parts
 from .selection import check_selection
@@ -58,6 +59,7 @@ def prepare_data(
             split(data)
         train, valid, test = data_preparation(config, data)
     check_parts(config, train._dataset, valid._dataset, test._dataset)
+    with_fast_rows(train, valid, test)
     return data, train, valid, test
 
 

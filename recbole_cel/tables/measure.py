@@ -17,6 +17,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_logger, init_seed
 
 from ..config import Config
+from ..inputs.fast_rows import with_fast_rows
 from ..inputs.last_batch import without_single_rows
 from ..model import StrategyRecommender, get_model
 from ..runs.activity import ACTIVITY_METRICS
@@ -103,6 +104,7 @@ def measure(
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
+    with_fast_rows(train_data, valid_data, test_data)
     init_seed(config["seed"], config["reproducibility"])
     recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     train_data = without_single_rows(config, recommender, train_data)
