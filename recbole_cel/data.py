@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +13,10 @@ from recbole.data.interaction import Interaction, cat_interactions
 from torch import Tensor, nn
 
 from .embedding import fold_of
+from .embedding.slots import watch_lookups
 from .evidence import PointwiseLoss, binary_cross_entropy, squared_error
+from .evidence.objective import Meet
+from .inputs.fast_rows import NUMBER, FastRows
 from .options import SettingError
 
 # Probabilities are turned into logits no nearer to 0 and 1 than this.
@@ -117,6 +122,21 @@ class TrainingObjective:
         """Element-wise loss."""
         return self._loss(outputs, targets)
 
+    @property
+    def number(self) -> int | None:
+        """Number of interactions n; None where negatives are drawn."""
+        return None if self._samples_negatives else len(self._weights)
+
+    def watch(self, meet: Meet | None) -> bool:
+        """Have ``meet`` called in each step of training, if batches can say which interactions they hold."""
+        rows = self._train_data._dataset.inter_feat
+        probable = isinstance(self._model.loss, OF_PROBABILITIES)
+        if self._samples_negatives or probable or not isinstance(rows, FastRows):
+            return False
+        rows.numbered = meet is not None
+        self._model.watched = None if meet is None else partial(_watched, self._model.loss, meet)
+        return meet is not None
+
     def refresh(self) -> bool:
         """Draw new negatives, if the training uses any: several times as many as a step of training does.
 
@@ -138,6 +158,20 @@ class TrainingObjective:
 
     def _to_device(self, interaction: Interaction) -> dict[str, Tensor]:
         return {name: column.to(self._device) for name, column in interaction.interaction.items()}
+
+
+@contextmanager
+def _watched(loss: nn.Module, meet: Meet, batch: Any) -> Iterator[None]:
+    """While the loss of ``batch`` is computed: ``meet`` is told what was looked up, and what the loss is given."""
+    given = list[Tensor]()
+    hook = loss.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    try:
+        with watch_lookups() as lookups:
+            yield
+    finally:
+        hook.remove()
+    if NUMBER in batch and len(given) == 1:
+        meet(batch[NUMBER], lookups, given[0])
 
 
 def training_pairs(dataset: Any, field: str) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from ..embedding.clustered import ClusteredEmbedding
 from ..evidence.grouping import InteractionsByEntity
 from ..evidence.numerics import numerical
 from ..evidence.objective import Objective
+from .collecting import Collecting
 from .cross_fitted.policy import CrossFittedPolicy
 from .event import JOINT_SPLIT, REASSIGNMENT, SPLIT, ClusterEvent, Progress, no_progress
 from .field import by_level, has_choice, num_clusters, with_room
@@ -80,7 +81,10 @@ class ClusterOptimiser:
         self._progress = progress
         self._index: dict[str, InteractionsByEntity] = {}
         self._policy = policy_of(self.fields)(objective, settings)
-        self._start_personalisation_if_due()
+        self._collecting: Collecting | None = None
+        if settings.evidence == "training" and self._policy.takes_evidence:
+            self._collecting = Collecting(objective, fields, self.fields, self._schedule, steps_per_epoch)
+        self._begin()
 
     @property
     def steps(self) -> int:
@@ -90,6 +94,7 @@ class ClusterOptimiser:
     @steps.setter
     def steps(self, number: int) -> None:
         self._schedule.steps = number
+        self._begin()
 
     @property
     def settled(self) -> bool:
@@ -107,11 +112,18 @@ class ClusterOptimiser:
         After the first step, and whenever growth that rests is tried again, pairs of fields are split jointly
         before anything else. In which rounds fields are then split and reassigned is up to the policy.
         """
-        schedule = self._schedule
-        schedule.steps += 1
+        if self._collecting is not None:
+            self._collecting.collect()
+        self._schedule.steps += 1
         self._start_personalisation_if_due()
-        if self.personalised:
-            return []
+        events = [] if self.personalised else self._due()
+        if self._collecting is not None:
+            self._collecting.begin()
+        return events
+
+    def _due(self) -> list[ClusterEvent]:
+        """Do what is due now."""
+        schedule = self._schedule
         growing = [
             name
             for name, levels in self.fields.items()
@@ -160,7 +172,8 @@ class ClusterOptimiser:
         """Let the policy choose for fields, which may grow, and write what it chose."""
         started, number = time.perf_counter(), len(self._index_of(due[0][0]).order)
         with numerical() as trouble:
-            self._policy.observe({name: self.fields[name] for name, _ in due}, number)
+            known = self._collecting.known(name for name, _ in due) if self._collecting is not None else {}
+            self._policy.observe({name: self.fields[name] for name, _ in due}, number, known)
         share = (time.perf_counter() - started) / len(due)
         chosen = list[tuple[Change, float]]()
         for name, grows in due:
@@ -233,7 +246,13 @@ class ClusterOptimiser:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved position."""
         self._schedule.load_state_dict(state)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take up what the position in the schedule asks for."""
         self._start_personalisation_if_due()
+        if self._collecting is not None:
+            self._collecting.begin()
 
     def _start_personalisation_if_due(self) -> None:
         if self.personalised:

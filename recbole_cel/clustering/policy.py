@@ -13,6 +13,7 @@ from torch import Tensor
 from ..embedding.clustered import ClusteredEmbedding
 from ..evidence.grouping import InteractionsByEntity
 from ..evidence.objective import Objective
+from ..evidence.probe import Seen
 from .settings import ClusterSettings
 
 Levels = Sequence[list[ClusteredEmbedding]]
@@ -87,9 +88,11 @@ class Policy(ABC):
 
     Attributes:
         tests_splits: whether a cluster is split only if a test says that it pays, so that growth ends by itself.
+        takes_evidence: whether it can do with evidence from training.
     """
 
     tests_splits: ClassVar[bool]
+    takes_evidence: ClassVar[bool] = False
 
     def __init__(self, objective: Objective, settings: ClusterSettings) -> None:
         self.objective = objective
@@ -105,8 +108,11 @@ class Policy(ABC):
         """
 
     @abstractmethod
-    def observe(self, fields: Mapping[str, Levels], number: int) -> None:
-        """Begin a round for ``fields``, and look at all ``number`` interactions for them at once if that pays."""
+    def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:
+        """Begin a round for ``fields``, and look at all ``number`` interactions for them at once if that pays.
+
+        Of some fields the interactions may be ``known`` already.
+        """
 
     @abstractmethod
     def choose(self, task: Task) -> Change:

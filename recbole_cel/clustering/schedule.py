@@ -63,17 +63,29 @@ class Schedule:
     @property
     def splits(self) -> bool:
         """Whether fields that grow are to be split."""
-        return self._is_due(self._split_every)
+        return self.splits_at(self.steps)
 
     @property
     def reassigns(self) -> bool:
         """Whether entities are to be reassigned."""
-        return self._is_due(self._reassign_every, self._settings.reassign_slowdown)
+        return self.reassigns_at(self.steps)
 
     @property
     def retries(self) -> bool:
         """Whether growth that rests is to be tried again."""
-        return self._is_due(self._retry_every, max(RETRY_SLOWDOWN, self._settings.reassign_slowdown))
+        return self.retries_at(self.steps)
+
+    def splits_at(self, step: int) -> bool:
+        """Whether fields that grow are to be split after so many steps."""
+        return _is_due(step, self._split_every)
+
+    def reassigns_at(self, step: int) -> bool:
+        """Whether entities are to be reassigned after so many steps."""
+        return _is_due(step, self._reassign_every, self._settings.reassign_slowdown)
+
+    def retries_at(self, step: int) -> bool:
+        """Whether growth that rests is to be tried again after so many steps."""
+        return _is_due(step, self._retry_every, max(RETRY_SLOWDOWN, self._settings.reassign_slowdown))
 
     def rests(self, field: str) -> bool:
         """Whether the growth of ``field`` rests, because splits were in vain too often."""
@@ -122,16 +134,17 @@ class Schedule:
         self._poor_splits.update(poor)
         self._growths.update(growths)
 
-    def _is_due(self, every: float, slowdown: float = 1.0) -> bool:
-        """Whether a multiple of ``every`` steps, which need not be a whole number, has just been reached.
 
-        Of the multiples after the first, only those count that are ``slowdown`` times the last that counted, or
-        the next one if that is more; fractions are dropped.
-        """
-        multiple = self.steps // every
-        if multiple == (self.steps - 1) // every:
-            return False
-        counts = 1
-        while counts < multiple:
-            counts = max(counts + 1, int(counts * slowdown))
-        return counts == multiple
+def _is_due(step: int, every: float, slowdown: float = 1.0) -> bool:
+    """Whether a multiple of ``every`` steps, which need not be a whole number, is reached at ``step``.
+
+    Of the multiples after the first, only those count that are ``slowdown`` times the last that counted, or the
+    next one if that is more; fractions are dropped.
+    """
+    multiple = step // every
+    if multiple == (step - 1) // every:
+        return False
+    counts = 1
+    while counts < multiple:
+        counts = max(counts + 1, int(counts * slowdown))
+    return counts == multiple

@@ -13,6 +13,7 @@ MAX_FOLDS = 64
 MAX_SUPER_CLUSTERS = 65_536
 SPLIT_BY = ("gradients", "kmeans", "loss", "random")
 SPLIT_THRESHOLDS = ("zero", "median", "data_median")
+EVIDENCE = ("training", "passes")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,13 @@ class ClusterSettings:
         "interactions; 1 switches it off; it costs one more assignment for each fold while training",
         f"an integer >= 1 and <= {MAX_FOLDS}",
         lambda v: is_int(v, 1, MAX_FOLDS),
+    )
+    evidence: str = option(
+        "training",
+        "with cross-fitting, what entities are reassigned by: what the steps of the epoch before have told, where "
+        "no cluster is split, or passes of their own through the model",
+        f"one of {', '.join(EVIDENCE)}",
+        lambda v: v in EVIDENCE,
     )
     reassign_entropy: float = option(
         0.0,

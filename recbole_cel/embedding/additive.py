@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .assignment import LookedUp, look_up_levels
 from .clustered import ClusteredEmbedding
+from .slots import watch
 
 
 class AdditiveEmbedding(nn.Module):
@@ -63,6 +64,7 @@ def look_up(
     weights = [level.weight for levels in plain for level in levels]
     if len(weights) == sum(map(len, every)):
         rows: Tensor = _SumsOfRows.apply(found, *weights)
+        watch(tables, entities, rows)
         return rows
     sums = iter(_SumsOfRows.apply(found, *weights).unbind(dim=1) if weights else ())
     parts = list[Tensor]()

@@ -1,8 +1,12 @@
-"""Which rows a model looked up, and for which ids: what evidence is made of."""
+"""Which rows a model looked up, and for which ids: what evidence is made of.
+
+Lookups are *recorded* to differentiate outputs by them alone, cut off from the tables; or *watched* while the
+model is trained, whose backward pass then leaves their gradients behind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -54,3 +58,39 @@ def record(table: nn.Module, entities: Tensor, rows: Tensor) -> Tensor:
     leaf = rows.detach().requires_grad_()
     slots[table].append(Slot(sum(map(len, slots.values())), entities, leaf))
     return leaf
+
+
+class Lookup(NamedTuple):
+    """One lookup within :func:`watch_lookups`, of several tables at once.
+
+    Attributes:
+        tables: n tables.
+        entities: ids that were looked up in each, B in all; None is all of them.
+        rows: what was returned, shape ``(B, n, d)``; a backward pass leaves the gradient by it in its ``grad``.
+    """
+
+    tables: Sequence[nn.Module]
+    entities: Sequence[Tensor | None]
+    rows: Tensor
+
+
+_watched: ContextVar[list[Lookup] | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watch_lookups() -> Iterator[list[Lookup]]:
+    """Collect all lookups of clustered tables within the block that gradients will flow back to."""
+    found = list[Lookup]()
+    token = _watched.set(found)
+    try:
+        yield found
+    finally:
+        _watched.reset(token)
+
+
+def watch(tables: Sequence[nn.Module], entities: Sequence[Tensor | None], rows: Tensor) -> None:
+    """Take note of a lookup, if somebody watches."""
+    found = _watched.get()
+    if found is not None and rows.requires_grad:
+        rows.retain_grad()
+        found.append(Lookup(tables, entities, rows))

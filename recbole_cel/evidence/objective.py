@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -10,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..embedding.folds import cross_fitted, fold_of
+from ..embedding.slots import Lookup, watch_lookups
 
+Meet = Callable[[Tensor, Sequence[Lookup], Tensor], None]
+"""Takes numbers of a batch's interactions, all lookups, and the outputs that its loss is computed from."""
 PointwiseLoss = Callable[[Tensor, Tensor], Tensor]
 """Element-wise loss of ``(outputs, targets)``; the two broadcast against each other."""
 
@@ -58,6 +62,13 @@ class Objective(Protocol):
     def refresh(self) -> bool:
         """Draw anew what is random in the interactions; returns whether they changed."""
 
+    @property
+    def number(self) -> int | None:
+        """Number of interactions n; None where they are not the same in each epoch."""
+
+    def watch(self, meet: Meet | None) -> bool:
+        """Have ``meet`` called in each step of training from now on, or no more; returns whether it will be."""
+
 
 class ModuleObjective:
     """An :class:`Objective` for a module that is called with one id tensor per field.
@@ -95,6 +106,7 @@ class ModuleObjective:
         self._targets = targets
         self._loss = loss
         self._weights = weights
+        self._meet: Meet | None = None
 
     def entities(self, field: str) -> Tensor:
         """Entity id of ``field`` in every interaction, shape ``(n,)``."""
@@ -104,13 +116,19 @@ class ModuleObjective:
         """Fold of every interaction by its ids, shape ``(n,)``."""
         return fold_of(list(self.columns.values()), num_folds)
 
-    def training_outputs(self, *ids: Tensor, fold: int | None = None) -> Tensor:
+    def training_outputs(
+        self, *ids: Tensor, fold: int | None = None, interactions: Tensor | None = None
+    ) -> Tensor:
         """What the module says of a training batch; in a training loop, call this in place of the module.
 
         With cross-fitting, each interaction looks up what was assigned without its fold, or without the given one.
+        If the numbers of the ``interactions`` are given, the step tells what clusters are chosen by.
         """
-        with cross_fitted(ids, fold):
+        watched = self._meet if interactions is not None else None
+        with cross_fitted(ids, fold), watch_lookups() if watched else nullcontext() as lookups:
             outputs: Tensor = self.module(*ids)
+        if watched and interactions is not None:
+            watched(interactions, lookups or (), outputs)
         return outputs
 
     def outputs(self, interactions: Tensor, fold: int | None = None) -> Tensor:
@@ -137,6 +155,16 @@ class ModuleObjective:
     def refresh(self) -> bool:
         """The training data are given; nothing changes."""
         return False
+
+    @property
+    def number(self) -> int | None:
+        """Number of interactions n."""
+        return len(self._targets)
+
+    def watch(self, meet: Meet | None) -> bool:
+        """Have ``meet`` called in :meth:`training_outputs`, where interactions have their numbers."""
+        self._meet = meet
+        return meet is not None
 
 
 def loss_slope(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:

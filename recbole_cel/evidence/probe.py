@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,13 @@ from ..embedding.slots import Slot, record_slots
 from .grouping import Chunk
 from .numerics import check_finite
 from .objective import Objective
+
+
+class Seen(Protocol):
+    """What is known of all interactions, without another pass."""
+
+    def at(self, chunk: Chunk) -> Probe:
+        """Of those of a chunk."""
 
 
 class Probe(NamedTuple):
@@ -36,6 +43,10 @@ class Probe(NamedTuple):
     def of(self, interactions: Tensor) -> Probe:
         """The part of some interactions, by their positions in this probe."""
         return Probe(*(values.index_select(0, interactions) for values in self))
+
+    def at(self, chunk: Chunk) -> Probe:
+        """The part of a chunk, if this is a probe of all interactions."""
+        return self.of(chunk.interactions)
 
 
 def probe(objective: Objective, tables: Sequence[ClusteredEmbedding], chunk: Chunk) -> Probe:

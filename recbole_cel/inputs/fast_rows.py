@@ -13,10 +13,18 @@ import torch
 from recbole.data.interaction import Interaction
 
 FEATURES = ("inter_feat", "user_feat", "item_feat")
+# Column with the number of each training interaction, in batches only.
+NUMBER = "cel_interaction"
 
 
 class FastRows(Interaction):
-    """An ``Interaction`` whose rows are looked up by tensors."""
+    """An ``Interaction`` whose rows are looked up by tensors.
+
+    Attributes:
+        numbered: whether rows that are looked up get a column that says which they were.
+    """
+
+    numbered = False
 
     def __getitem__(self, index: Any) -> Any:
         """A column by its name, or the rows at ``index`` as a plain ``Interaction``.
@@ -28,7 +36,8 @@ class FastRows(Interaction):
         if not (isinstance(positions, torch.Tensor) and positions.dtype == torch.int64 and positions.dim() == 1):
             return super().__getitem__(index)
         columns: dict[str, torch.Tensor] = self.interaction
-        return Interaction({name: column[positions] for name, column in columns.items()})
+        found = {name: column[positions] for name, column in columns.items()}
+        return Interaction({**found, NUMBER: positions} if self.numbered else found)
 
 
 def with_fast_rows(*loaders: Any) -> None:

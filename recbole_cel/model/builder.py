@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -26,9 +26,11 @@ class StrategyRecommender(AbstractRecommender):
 
     Attributes:
         embedding_strategies: the strategy object of each entity field.
+        watched: what the loss of a batch is computed within, while steps of training are watched.
     """
 
     strategy_name: str
+    watched: Callable[[Any], AbstractContextManager[None]] | None = None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         settings = CELSettings.from_config(config.final_config_dict)
@@ -73,7 +75,7 @@ class StrategyRecommender(AbstractRecommender):
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The model's loss, plus what the strategies add to it."""
-        with self.lookups(interaction):
+        with self.lookups(interaction), self.watched(interaction) if self.watched else nullcontext():
             loss: Tensor = super().calculate_loss(interaction)
         for strategy in self.embedding_strategies.values():
             penalty = strategy.penalty(self._num_interactions)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from ...evidence.objective import Objective
-from ...evidence.probe import Probe, probe_everything
+from ...evidence.probe import Seen, probe_everything
 from ..field import grown_next
 from ..policy import Change, Levels, Policy, Task
 from ..settings import ClusterSettings
@@ -22,10 +22,11 @@ class CrossFittedPolicy(Policy):
     """What an interaction is trained with is decided without it, and whoever splits reassigns as well."""
 
     tests_splits = True
+    takes_evidence = True
 
     def __init__(self, objective: Objective, settings: ClusterSettings) -> None:
         super().__init__(objective, settings)
-        self._seen: dict[str, Probe] = {}
+        self._seen: dict[str, Seen] = {}
         self._change: Tensor | None = None
 
     def rounds(
@@ -35,13 +36,15 @@ class CrossFittedPolicy(Policy):
         due = [(name, name in growing) for name in fields if name in growing or name in reassigned]
         return [due] if due else []
 
-    def observe(self, fields: Mapping[str, Levels], number: int) -> None:
+    def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:
         """Probe all interactions for all fields in one pass, if that is small; otherwise each field does it."""
-        self._seen, self._change = {}, None
+        self._seen, self._change = dict(known), None
+        if known:
+            return
         tables = {name: levels[0] for name, levels in fields.items()}
         width = sum(table.embedding_dim for of_field in tables.values() for table in of_field)
         if len(fields) > 1 and number * width <= MAX_PROBED:
-            self._seen = probe_everything(self.objective, tables, number, MAX_INTERACTIONS)
+            self._seen.update(probe_everything(self.objective, tables, number, MAX_INTERACTIONS))
 
     def choose(self, task: Task) -> Change:
         """Choose clusters of a field, and grow some of its levels if it grows.

@@ -21,7 +21,7 @@ from ...evidence.numerics import check_finite
 from ...evidence.objective import Objective, loss_curvature, loss_slope
 from ...evidence.out_of_fold import CurrentLevels, Views
 from ...evidence.prior import fit_prior, num_entities
-from ...evidence.probe import Probe, probe_chunk
+from ...evidence.probe import Probe, Seen, probe_chunk
 from ...evidence.whitening import Whitening
 from ..policy import Change
 from ..settings import ClusterSettings
@@ -55,7 +55,7 @@ def choose_cross_fitted(
     settle: bool = False,
     merging: bool = False,
     keep: Tensor | None = None,
-    seen_before: Probe | None = None,
+    seen_before: Seen | None = None,
     change_before: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
@@ -73,7 +73,7 @@ def choose_cross_fitted(
         settle: choose once among the clusters there are before levels grow.
         merging: merge clusters that do not pay before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
-        seen_before: a probe of all interactions, if there is one already.
+        seen_before: what is known of all interactions, if it is known already.
         change_before: shape ``(n,)``, by how much outputs are about to change by what was chosen for other fields.
         advance: called with the number of interactions done, for a progress bar.
 
@@ -94,7 +94,7 @@ def choose_cross_fitted(
             if seen_before is None:
                 seen = probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
             else:
-                seen = seen_before.of(chunk.interactions)
+                seen = seen_before.at(chunk)
             if change_before is not None:
                 seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
             advance(len(chunk.interactions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...evidence.probe import is_linear_in_row
+from ...evidence.probe import Seen, is_linear_in_row
 from ..field import has_choice, with_room
 from ..policy import Change, Levels, Policy, Task
 from .reassignment import choose_best
@@ -31,7 +31,7 @@ class PaperPolicy(Policy):
         """
         return [[(name, False)] for name in reassigned] + [[(name, True)] for name in growing]
 
-    def observe(self, fields: Mapping[str, Levels], number: int) -> None:
+    def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:
         """Nothing: interactions are looked at in passing."""
 
     def choose(self, task: Task) -> Change:

@@ -1,0 +1,78 @@
+"""When evidence is collected from the steps of training: in an epoch after which entities are reassigned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..evidence.objective import Objective
+from ..evidence.probe import Seen
+from ..evidence.training import TrainingEvidence
+from .field import Tables, has_choice, with_room
+from .policy import Levels
+from .schedule import Schedule
+
+
+class Collecting:
+    """Starts at the beginning of an epoch, and forgets all at its end: so nothing of it is in a checkpoint.
+
+    Args:
+        objective: the training loss; one that cannot be watched gives no evidence.
+        tables: of each entity field.
+        levels: of each entity field.
+        schedule: says what is due.
+        steps_per_epoch: how long an epoch is.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        tables: Mapping[str, Tables],
+        levels: Mapping[str, Levels],
+        schedule: Schedule,
+        steps_per_epoch: int,
+    ) -> None:
+        self._objective = objective
+        self._tables = tables
+        self._levels = levels
+        self._schedule = schedule
+        self._steps_per_epoch = steps_per_epoch
+        self._evidence: TrainingEvidence | None = None
+
+    def begin(self) -> None:
+        """Begin to collect, if an epoch begins that a choice follows."""
+        if self._schedule.steps % self._steps_per_epoch:
+            return
+        self._end()
+        number = self._objective.number
+        if not self._expects_choice or number is None or not TrainingEvidence.fits(self._tables, number):
+            return
+        evidence = TrainingEvidence(self._objective, self._tables, number)
+        if self._objective.watch(evidence.meet):
+            self._evidence = evidence
+
+    def collect(self) -> None:
+        """Keep what the step that was just made has told."""
+        if self._evidence is not None:
+            self._evidence.collect()
+
+    def known(self, fields: Iterable[str]) -> dict[str, Seen]:
+        """What is known of all interactions of ``fields``; nothing if some have not been met."""
+        if self._evidence is None or not self._evidence.complete:
+            return {}
+        return {name: self._evidence.of(name) for name in fields}
+
+    def _end(self) -> None:
+        if self._evidence is not None:
+            self._evidence = None
+            self._objective.watch(None)
+
+    @property
+    def _expects_choice(self) -> bool:
+        """Whether entities are going to be reassigned after the last step of this epoch, and nothing grows then.
+
+        Growth comes early, when the steps of an epoch tell of models that are far from each other.
+        """
+        schedule, end = self._schedule, self._schedule.steps + self._steps_per_epoch
+        grows = any(with_room(levels) and not schedule.rests(name) for name, levels in self._levels.items())
+        chooses = any(any(map(has_choice, levels)) for levels in self._levels.values())
+        return schedule.reassigns_at(end) and chooses and not (grows and schedule.splits_at(end))

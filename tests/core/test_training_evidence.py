@@ -1,0 +1,226 @@
+"""Steps of training tell of rows what a pass of its own would, and are used where that is right."""
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering.cross_fitted import policy
+from recbole_cel.embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
+from recbole_cel.embedding.additive import levels_of
+from recbole_cel.embedding.slots import watch_lookups
+from recbole_cel.evidence import ModuleObjective, binary_cross_entropy, squared_error
+from recbole_cel.evidence.grouping import InteractionsByEntity
+from recbole_cel.evidence.probe import probe, probe_everything
+from recbole_cel.evidence.training import TrainingEvidence
+
+PEOPLE, ITEMS, NUMBER, FOLDS, BATCH = 60, 40, 1500, 3, 128
+LOSSES = {binary_cross_entropy: nn.BCEWithLogitsLoss, squared_error: nn.MSELoss}
+
+
+class Network(nn.Module):
+    """A product, biases and a small network; ``twice`` looks every row up twice."""
+
+    def __init__(self, twice=False, deep=True):
+        super().__init__()
+        self.twice = twice
+        self.users, self.items = nn.ModuleList(), nn.ModuleList()
+        for tables, number in ((self.users, PEOPLE), (self.items, ITEMS)):
+            shared = shared_assignments(number, [8, 8], [4, 2], FOLDS)
+            for width in (5, 1):
+                tables.append(AdditiveEmbedding([ClusteredEmbedding(one, width, std=0.5) for one in shared]))
+        self.deep = nn.Sequential(nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 1)) if deep else None
+
+    def forward(self, users, items):
+        one, other = self.users[0](users), self.items[0](items)
+        again = self.users[0](users) if self.twice else one
+        outputs = (again * other).sum(dim=1) + self.users[1](users).squeeze(1) + self.items[1](items).squeeze(1)
+        return outputs if self.deep is None else outputs + self.deep(torch.cat([one, other], dim=1)).squeeze(1)
+
+
+class Case:
+    def __init__(self, loss=binary_cross_entropy, **shape):
+        torch.manual_seed(0)
+        self.ids = torch.randint(PEOPLE, (NUMBER,)), torch.randint(ITEMS, (NUMBER,))
+        taste = 3 * torch.randn(6, 5)[self.ids[0] % 6, self.ids[1] % 5]
+        self.labels = torch.bernoulli(torch.sigmoid(taste))
+        self.model = Network(**shape)
+        self.objective = ModuleObjective(self.model, ["user", "item"], self.ids, self.labels, loss)
+        self.fields = {"user": list(self.model.users), "item": list(self.model.items)}
+        for tables in self.fields.values():
+            for assignment in {level.assignment: None for table in tables for level in levels_of(table)}:
+                parts = torch.randint(assignment.num_clusters, (assignment.num_entities, FOLDS + 1))
+                assignment.move_all([(torch.arange(assignment.num_entities), parts)])
+        self.loss = LOSSES[loss]()
+
+    def step(self, batch, numbered=True):
+        self.model.zero_grad()
+        columns = [column[batch] for column in self.ids]
+        outputs = self.objective.training_outputs(*columns, interactions=batch if numbered else None)
+        self.loss(outputs, self.labels[batch]).backward()
+
+    def evidence(self, batches):
+        found = TrainingEvidence(self.objective, self.fields, NUMBER)
+        assert self.objective.watch(found.meet)
+        for batch in batches:
+            self.step(batch)
+            found.collect()
+        self.objective.watch(None)
+        return found
+
+    def chunk(self, field):
+        index = InteractionsByEntity(
+            self.objective.entities(field),
+            {"user": PEOPLE, "item": ITEMS}[field],
+            self.objective.folds(FOLDS),
+            FOLDS,
+        )
+        (chunk,) = index.chunks(torch.arange(len(index.counts)), NUMBER)
+        return chunk
+
+    def exact(self, field):
+        return probe(self.objective, [levels_of(table)[0] for table in self.fields[field]], self.chunk(field))
+
+
+def an_epoch():
+    return torch.randperm(NUMBER).split(BATCH)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=["bce", "mse"])
+@pytest.mark.parametrize("shape", [{}, {"deep": False}, {"twice": True}], ids=str)
+@pytest.mark.parametrize("field", ["user", "item"])
+def test_steps_tell_what_a_pass_would(loss, shape, field):
+    case = Case(loss, **shape)
+    evidence = case.evidence(an_epoch())
+    assert evidence.complete
+    told, exact = evidence.of(field).at(case.chunk(field)), case.exact(field)
+    assert exact.jacobian.abs().max() > 0.5
+    torch.testing.assert_close(told.jacobian, exact.jacobian, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(told.outputs, exact.outputs, atol=1e-4, rtol=1e-4)
+    assert torch.equal(told.targets, exact.targets) and torch.equal(told.weights, exact.weights)
+
+
+def test_outputs_follow_rows_that_move_after_the_step():
+    case = Case(deep=False)
+    evidence = case.evidence(an_epoch())
+    with torch.no_grad():
+        for table in case.model.users:
+            for level in levels_of(table):
+                level.weight += torch.randn_like(level.weight)
+    told, exact = evidence.of("user").at(case.chunk("user")), case.exact("user")
+    torch.testing.assert_close(told.outputs, exact.outputs, atol=2e-2, rtol=2e-3)
+
+
+def test_the_last_time_that_an_interaction_was_met_counts():
+    case = Case()
+    first = an_epoch()
+    evidence = TrainingEvidence(case.objective, case.fields, NUMBER)
+    case.objective.watch(evidence.meet)
+    for batches in (first, an_epoch()):
+        for batch in batches:
+            case.step(batch)
+            evidence.collect()
+        with torch.no_grad():
+            case.model.deep[2].weight += 0.5 if batches is first else 0.0
+    told, exact = evidence.of("item").at(case.chunk("item")), case.exact("item")
+    torch.testing.assert_close(told.jacobian, exact.jacobian, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [lambda: an_epoch()[:-1], lambda: [], lambda: [batch[: len(batch) // 2] for batch in an_epoch()]],
+    ids=["all but the last", "none", "halves"],
+)
+def test_it_is_complete_only_if_all_interactions_were_met(batches):
+    assert not Case().evidence(batches()).complete
+
+
+def test_saturated_outputs_give_no_numbers_that_are_none():
+    case = Case(deep=False)
+    with torch.no_grad():
+        for table in (*case.model.users, *case.model.items):
+            for level in levels_of(table):
+                level.weight *= 60
+    evidence = case.evidence(an_epoch())
+    told = evidence.of("user").at(case.chunk("user"))
+    assert evidence.complete and all(bool(values.isfinite().all()) for values in told)
+
+
+def test_steps_without_a_backward_pass_or_numbers_tell_nothing():
+    case = Case()
+    evidence = TrainingEvidence(case.objective, case.fields, NUMBER)
+    case.objective.watch(evidence.meet)
+    batch = torch.arange(NUMBER)
+    case.step(batch, numbered=False)
+    evidence.collect()
+    assert not evidence.complete
+    with torch.no_grad():
+        case.objective.training_outputs(*case.ids, interactions=batch)
+    case.objective.training_outputs(*case.ids, interactions=batch)
+    evidence.collect()
+    assert not evidence.complete
+
+
+def test_lookups_of_other_ids_in_an_interaction_tell_nothing():
+    case = Case()
+    case.model.eval()
+    with watch_lookups() as lookups:
+        outputs = case.model(*case.ids) + case.model.users[0](case.ids[0].flip(0)).sum(dim=1)
+    evidence = TrainingEvidence(case.objective, case.fields, NUMBER)
+    evidence.meet(torch.arange(NUMBER), lookups, outputs)
+    outputs.sum().backward()
+    evidence.collect()
+    assert not evidence.complete
+
+
+def test_nobody_watches_unless_asked():
+    case = Case()
+    case.model.eval()
+    with watch_lookups() as lookups:
+        case.model(*case.ids)
+        with torch.no_grad():
+            case.model(*case.ids)
+    assert len(lookups) == 4
+    case.model(*case.ids)
+    assert len(lookups) == 4
+
+
+def optimiser_of(case, **settings):
+    steps = len(an_epoch())
+    merged = {"split_interval": 50, "reassign_slowdown": 1.0, "folds": FOLDS, "levels": 2, **settings}
+    return ClusterOptimiser(case.fields, case.objective, ClusterSettings(**merged), steps_per_epoch=steps)
+
+
+@pytest.mark.parametrize("evidence", ["training", "passes"])
+@pytest.mark.parametrize("grows", [False, True])
+def test_passes_are_saved_where_an_epoch_ends_with_a_reassignment(evidence, grows, monkeypatch):
+    case = Case()
+    adam = torch.optim.Adam(case.model.parameters(), lr=0.01)
+    growth = {"split_interval": 1.5} if grows else {}
+    clusters = optimiser_of(case, reassign_interval=0.5, evidence=evidence, **growth)
+    passes, chosen = set(), set()
+    monkeypatch.setattr(
+        policy, "probe_everything", lambda *args: passes.add(clusters.steps) or probe_everything(*args)
+    )
+    for _ in range(3):
+        for batch in an_epoch():
+            case.step(batch)
+            adam.step()
+            events = [event for event in clusters.step() if event.kind != "joint split"]
+            assert not any(event.skipped for event in events)
+            chosen.update(event.step for event in events)
+    steps = len(an_epoch())
+    assert chosen == {half * steps // 2 for half in range(1, 7)}
+    saved = {steps, 2 * steps, 3 * steps} - ({3 * steps} if grows else set())
+    assert passes == (chosen - saved if evidence == "training" else chosen)
+
+
+def test_a_run_that_begins_with_an_epoch_collects_at_once():
+    case = Case()
+    clusters = optimiser_of(case, reassign_interval=1)
+    assert case.objective._meet is not None
+    state = clusters.state_dict()
+    for steps, collects in ((3, False), (2 * len(an_epoch()), True)):
+        case.objective.watch(None)
+        clusters.load_state_dict({**state, "steps": steps})
+        assert (case.objective._meet is not None) == collects
