@@ -40,6 +40,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_folds", 0, "cel_folds must be an integer >= 1"),
         ("cel_reassign_candidates", 3, "cel_reassign_candidates must be 0 with 4 folds"),
         ("cel_reassign_entropy", -0.1, "cel_reassign_entropy must be a number >= 0"),
+        ("cel_evidence", "epoch", "cel_evidence must be one of training, passes"),
         ("cel_split_criterion", "size", "cel_split_criterion must be one of interactions"),
         ("cel_split_by", "gradient", "cel_split_by must be one of gradients"),
         ("cel_split_by", "kmeans", "cel_split_by must be gradients with 4 folds"),
