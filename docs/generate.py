@@ -20,6 +20,8 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "benchmarks" / "results"
 # Counts of what was broken; the other files hold runs.
 FAULTS = RESULTS / "faults.jsonl"
+# Runs that had the machine for themselves, so that their seconds can be compared.
+TIMED = "whole runs, alone on two cores, two threads"
 # What is said elsewhere, or of what was found.
 NO_OPTIONS = {
     *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python"),
@@ -84,13 +86,13 @@ def results() -> str:
     files = sorted(file for file in RESULTS.glob("*.jsonl") if file != FAULTS)
     runs = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     for protocol, of_protocol in grouped(runs, lambda run: run["protocol"]):
-        metrics = list(of_protocol[0]["test"])
+        metrics, timed = list(of_protocol[0]["test"]), protocol == TIMED
         lines += [
             f"## {protocol}",
             "",
-            f"| data | model | options | seeds | {' | '.join(metrics)} | epochs | commit |",
+            f"| data | model | options | seeds | {' | '.join(metrics)} | epochs | {'seconds | ' * timed}commit |",
         ]
-        lines.append("| --- " * (6 + len(metrics)) + "|")
+        lines.append("| --- " * (6 + timed + len(metrics)) + "|")
         for (dataset, model, program), tries in grouped(of_protocol, _of_one_model):
             best = max(
                 (runs for _, runs in grouped(tries, _options)),
@@ -100,7 +102,9 @@ def results() -> str:
                 f"| {dataset} | {model}{f' ({program})' if program else ''} | {_options(best[0])} | "
                 + f"{' '.join(str(run['seed']) for run in best)} | "
                 + " | ".join(_spread([run["test"][metric] for run in best]) for metric in metrics)
-                + f" | {' '.join(str(run['epochs']) for run in best)} | {best[0].get('commit', 'RecBole')} |"
+                + f" | {' '.join(str(run['epochs']) for run in best)} | "
+                + (f"{' '.join(format(run['seconds'], '.1f') for run in best)} | " if timed else "")
+                + f"{best[0].get('commit', 'RecBole')} |"
             )
         lines.append("")
     lines += [
