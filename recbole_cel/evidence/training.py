@@ -60,8 +60,9 @@ class TrainingEvidence:
 
     @property
     def complete(self) -> bool:
-        """Whether all interactions have been met."""
-        return bool(self._seen.all())
+        """Whether all interactions have been met, and what they told is within what half precision can hold."""
+        kept = (*self._jacobian.values(), *self._rest.values())
+        return bool(self._seen.all()) and all(bool(values.isfinite().all()) for values in kept)
 
     def meet(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
         """Take a step's batch, between its forward and its backward pass.
@@ -131,12 +132,13 @@ def _own(
 
     None if the table was looked up for other than one id of each interaction. Some models never look a table up.
     """
-    slots = [(one, place) for one in lookups for place, other in enumerate(one.tables) if other is table]
     rows = gradients = levels_of(table)[0].weight.new_zeros(number, table.embedding_dim)
-    for lookup, place in slots:
-        ids, first = lookup.entities[place], slots[0][0].entities[slots[0][1]]
-        if ids is None or first is None or ids.shape != (number,) or not torch.equal(ids, first):
+    first: Tensor | None = None
+    for lookup, place in ((one, n) for one in lookups for n, other in enumerate(one.tables) if other is table):
+        ids = lookup.entities[place]
+        if ids is None or ids.shape != (number,) or (first is not None and not torch.equal(ids, first)):
             return None
+        first = ids
         rows = lookup.rows.detach()[:, place]
         if lookup.rows.grad is not None:
             gradients = gradients + lookup.rows.grad[:, place]

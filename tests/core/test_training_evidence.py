@@ -146,6 +146,14 @@ def test_saturated_outputs_give_no_numbers_that_are_none():
     assert evidence.complete and all(bool(values.isfinite().all()) for values in told)
 
 
+def test_what_half_precision_cannot_hold_is_left_to_a_pass():
+    case = Case(deep=False)
+    with torch.no_grad():
+        for level in levels_of(case.model.users[0]):
+            level.weight *= 1e6
+    assert not case.evidence(an_epoch()).complete
+
+
 def test_steps_without_a_backward_pass_or_numbers_tell_nothing():
     case = Case()
     evidence = TrainingEvidence(case.objective, case.fields, NUMBER)
