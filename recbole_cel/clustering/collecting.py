@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from torch import Tensor
+
+from ..embedding.slots import Lookup
 from ..evidence.objective import Objective
 from ..evidence.probe import Seen
 from ..evidence.training import TrainingEvidence
@@ -39,16 +42,20 @@ class Collecting:
         self._evidence: TrainingEvidence | None = None
 
     def begin(self) -> None:
-        """Begin to collect, if an epoch begins that a choice follows."""
-        if self._schedule.steps % self._steps_per_epoch:
-            return
-        self._end()
+        """Begin anew, if an epoch begins."""
+        if self._schedule.steps % self._steps_per_epoch == 0:
+            self._evidence = None
+            # What is to come is seen from the first batch on: until then, tables may be loaded from a file.
+            self._objective.watch(self._meet_first)
+
+    def _meet_first(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
         number = self._objective.number
-        if not self._expects_choice or number is None or not TrainingEvidence.fits(self._tables, number):
+        if number is None or not self._expects_choice or not TrainingEvidence.fits(self._tables, number):
+            self._objective.watch(None)
             return
-        evidence = TrainingEvidence(self._objective, self._tables, number)
-        if self._objective.watch(evidence.meet):
-            self._evidence = evidence
+        self._evidence = TrainingEvidence(self._objective, self._tables, number)
+        self._objective.watch(self._evidence.meet)
+        self._evidence.meet(interactions, lookups, outputs)
 
     def collect(self) -> None:
         """Keep what the step that was just made has told."""
@@ -60,11 +67,6 @@ class Collecting:
         if self._evidence is None or not self._evidence.complete:
             return {}
         return {name: self._evidence.of(name) for name in fields}
-
-    def _end(self) -> None:
-        if self._evidence is not None:
-            self._evidence = None
-            self._objective.watch(None)
 
     @property
     def _expects_choice(self) -> bool:

@@ -223,12 +223,12 @@ def test_passes_are_saved_where_an_epoch_ends_with_a_reassignment(evidence, grow
     assert passes == (chosen - saved if evidence == "training" else chosen)
 
 
-def test_a_run_that_begins_with_an_epoch_collects_at_once():
+@pytest.mark.parametrize(("steps", "collects"), [(0, True), (3, False), (2 * len(an_epoch()), True)])
+def test_a_run_that_begins_with_an_epoch_collects_at_once(steps, collects):
     case = Case()
     clusters = optimiser_of(case, reassign_interval=1)
-    assert case.objective._meet is not None
-    state = clusters.state_dict()
-    for steps, collects in ((3, False), (2 * len(an_epoch()), True)):
-        case.objective.watch(None)
-        clusters.load_state_dict({**state, "steps": steps})
-        assert (case.objective._meet is not None) == collects
+    clusters.load_state_dict({**clusters.state_dict(), "steps": steps})
+    for batch in an_epoch():
+        case.step(batch)
+        clusters._collecting.collect()
+    assert bool(clusters._collecting.known(["user"])) == collects

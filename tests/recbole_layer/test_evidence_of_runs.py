@@ -1,0 +1,96 @@
+"""Whole runs whose reassignments use what training told: fewer passes, and the same run after a resume."""
+
+import pytest
+
+from recbole_cel.clustering.cross_fitted import policy
+from recbole_cel.evidence.probe import probe_everything
+from recbole_cel.inputs import prepare
+from recbole_cel.quick_start import run_recbole_cel
+from recbole_cel.runs import checkpoint as checkpoints
+
+SPARSE = {
+    "cel_levels": 3,
+    "cel_folds": 2,
+    "cel_max_clusters": 12,
+    "cel_split_interval": 0.5,
+    "cel_split_gain": 1.0,
+    "cel_reassign_interval": 1.0,
+    "cel_reassign_slowdown": 1.0,
+    "epochs": 8,
+    "stopping_step": 99,
+}
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Interactions of each pass through the model that a choice of clusters has made."""
+    found = []
+    monkeypatch.setattr(policy, "probe_everything", lambda *args: found.append(args[2]) or probe_everything(*args))
+    return found
+
+
+def run(model, options, **changes):
+    return run_recbole_cel(model, "tiny", config_dict={**options, **SPARSE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("FM_CEL", {}),
+        ("DeepFM_CEL", {}),
+        ("LR_CEL", {}),
+        ("MF_CEL", {"task": "rating", "threshold": None, "metrics": ["RMSE"], "valid_metric": "RMSE"}),
+    ],
+)
+@pytest.mark.quick(2)
+def test_reassignments_after_an_epoch_need_no_pass(model, changes, options, passes):
+    run(model, options, cel_evidence="passes", **changes)
+    all_of_them = len(passes)
+    passes.clear()
+    run(model, options, **changes)
+    assert len(passes) <= all_of_them - 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cel_levels": 1},
+        {"cel_gradient_averaging": True},
+        {
+            "threshold": None,
+            "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
+            "eval_args": {"mode": "full"},
+            "metrics": ["NDCG"],
+            "valid_metric": "NDCG@10",
+        },
+    ],
+    ids=["one level", "averaged gradients", "negatives are drawn"],
+)
+@pytest.mark.quick(1)
+def test_passes_are_made_where_steps_cannot_tell(changes, options, passes):
+    run("FM_CEL", options, **changes)
+    with_steps = list(passes)
+    passes.clear()
+    run("FM_CEL", options, cel_evidence="passes", **changes)
+    assert passes == with_steps != []
+
+
+def test_passes_are_made_where_batches_do_not_say_what_they_hold(options, passes, monkeypatch):
+    monkeypatch.setattr(prepare, "with_fast_rows", lambda *loaders: None)
+    run("FM_CEL", options)
+    with_steps = len(passes)
+    passes.clear()
+    run("FM_CEL", options, cel_evidence="passes")
+    assert len(passes) == with_steps
+
+
+@pytest.mark.parametrize("model", ["DeepFM_CEL", "FM_CEL"])
+@pytest.mark.quick(1)
+def test_a_resumed_run_is_bit_equal(model, options, tmp_path):
+    whole = run(model, options, checkpoint_dir="whole")
+    run(model, options, checkpoint_dir="parts", epochs=5)
+    last = next((tmp_path / "parts").glob("*-last.pth"))
+    assert run(model, options, checkpoint_dir="parts", cel_resume=str(last)) == whole
+    one, other = checkpoints.read(next((tmp_path / "whole").glob("*-last.pth"))), checkpoints.read(last)
+    for part in ("state_dict", "optimizer", "strategy", "random", "shuffle", "train_loss"):
+        assert checkpoints.digest(one[part]) == checkpoints.digest(other[part]), part
