@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,7 +64,7 @@ def _parser() -> _Parser:
     add("--check", type=int, metavar="N", help="run N cells of each table again, and compare")
     add("--data_path", metavar="FOLDER", help="where the folders of data sets are (default: dataset)")
     add("--datasets", nargs="+", metavar="NAME", help="only these of a table's data sets")
-    add("--models", nargs="+", metavar="MODEL", help="only rows of these models, and rows without one")
+    add("--rows", nargs="+", metavar="PATTERN", help="only rows whose labels are like one of these, as 'FM *'")
     add("--seeds", nargs="+", type=int, metavar="SEED", help="in the place of a table's seeds")
     add("--threads", type=int, metavar="N", help="threads of a job, in the place of a table's")
     add("--jobs", type=int, metavar="N", help="jobs at once (default: as many as there are cores)")
@@ -116,11 +118,13 @@ def _as_asked(table: Table, args: argparse.Namespace) -> Table:
         if len({*args.seeds}) < len(args.seeds) or min(args.seeds) < 0:
             raise SettingError("--seeds", f"must be different integers >= 0, got {args.seeds}")
         table = replace(table, seeds=args.seeds)
-    if args.models:
-        known = list(dict.fromkeys(row.model for row in table.rows if row.model is not None))
-        if not {*known} & {*args.models}:
-            raise SettingError("--models", f"must name some of those in {table.name}: {', '.join(known)}")
-        table = replace(table, rows=[row for row in table.rows if row.model in (None, *args.models)])
+    if args.rows:
+        for pattern in args.rows:
+            if not any(fnmatchcase(row.label, pattern) for row in table.rows):
+                few = ", ".join(row.label for row in table.rows[:5])
+                raise SettingError("--rows", f"holds {pattern!r}, like none of {table.name}: {few}, ...")
+        some = [row for row in table.rows if any(fnmatchcase(row.label, pattern) for pattern in args.rows)]
+        table = replace(table, rows=some)
     if args.datasets:
         # Sets that a table does not name are run, too, if they have its protocol.
         table = replace(table, datasets=list(dict.fromkeys(args.datasets)))
@@ -216,10 +220,11 @@ def _command(table: Table, args: argparse.Namespace) -> str:
         f"{table.name}.yaml" if own else table.name,
         *(["--quick"] if args.quick else []),
     ]
-    for name in ("datasets", "models", "seeds", "threads"):
+    for name in ("datasets", "rows", "seeds", "threads"):
         value = getattr(args, name)
         if value is not None:
-            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(shlex.quote(str(one)) for one in values)]
     if any(data != "ml-100k" for data in table.datasets):
         words.append("--data_path FOLDER")
     return " ".join(words)
