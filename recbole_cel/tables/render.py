@@ -114,7 +114,8 @@ def markdown(table: Table, sheets: Sequence[Sheet], source: Source, brief: bool 
                 f"Ours are first, or share the first place, in {first} of {columns} columns with a rival.",
                 "",
             ]
-        lines += [f"{_starred(line)}\n" for line in [*legend(table, sheets), *source.lines()]]
+        lines += [f"{_starred(line)}\n" for line in legend(table, sheets)]
+        lines += [f"Made by: `{source.command}`\n", *(f"{_starred(line)}\n" for line in source.lines()[1:])]
         data = dict.fromkeys(sheet.data for sheet in sheets)
         lines += ["Bars in the pictures are standard errors.\n"] if table.pictures else []
         lines += [

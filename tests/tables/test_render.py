@@ -82,7 +82,7 @@ def test_markdown(made):
         "",
         "kB are of the tables of users and items, codes and scalars of every id included.",
         "",
-        "Made by: python run_tables.py small",
+        "Made by: `python run_tables.py small`",
         "",
         "Test metrics, mean ± standard deviation over 3 seeds, which change the split too: 1, 2, 3; options are "
         "chosen on the validation split of the first.",
