@@ -10,14 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import bytes_plot
+import first_page
 
 from recbole_cel.settings import PREFIX, CELSettings
 from recbole_cel.strategies import strategies
 
 Run = dict[str, Any]
-FOLDER = Path(__file__).parent
-RESULTS = FOLDER.parent / "benchmarks" / "results"
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+RESULTS = ROOT / "benchmarks" / "results"
 # Counts of what was broken; the other files hold runs.
 FAULTS = RESULTS / "faults.jsonl"
 # Runs that had the machine for themselves, so that their seconds can be compared.
@@ -107,15 +108,6 @@ def results() -> str:
                 + f"{best[0].get('commit', 'RecBole')} |"
             )
         lines.append("")
-    lines += [
-        "## AUC against bytes",
-        "",
-        "The picture of the first page. Decay and rate of all but CEL are the best",
-        "of three by three on the validation split of the first seed; CEL has its defaults.",
-        "",
-        *bytes_plot.table(),
-        "",
-    ]
     return "\n".join(lines)
 
 
@@ -188,22 +180,23 @@ KINDS_OF_FAULTS = {
     "storage": "full disks, locked folders",
     "together": "runs at once in one folder",
 }
-PAGES = {"options.md": options, "reliability.md": faults, "runs.md": results, "strategies.md": all_strategies}
+PAGES = {
+    "docs/options.md": options,
+    "docs/reliability.md": faults,
+    "docs/runs.md": results,
+    "docs/strategies.md": all_strategies,
+    "README.md": first_page.page,
+}
 
 
 def main() -> int:
     """Write the pages, or say which differ."""
-    differing = [name for name, page in PAGES.items() if not _is(FOLDER / name, page())]
-    drawn = bytes_plot.is_up_to_date()
+    differing = [name for name, page in PAGES.items() if not _is(ROOT / name, page())]
     if "--check" in sys.argv[1:]:
-        print("\n".join(f"docs/{name} is out of date: python docs/generate.py" for name in differing))
-        if not drawn:
-            print("docs/bytes.svg is out of date: python docs/generate.py, with matplotlib")
-        return 1 if differing or not drawn else 0
+        print("\n".join(f"{name} is out of date: python docs/generate.py" for name in differing))
+        return 1 if differing else 0
     for name in differing:
-        (FOLDER / name).write_text(PAGES[name]())
-    if not drawn:
-        bytes_plot.draw()
+        (ROOT / name).write_text(PAGES[name]())
     return 0
 
 

@@ -39,7 +39,7 @@ def test_a_table_in_all_its_forms(here, capsys):
     assert "tiny: too small on tiny, seed 1: embedding_budget leaves" in shown.err
     assert "1 of 3 rows stay empty" in shown.out and "| CEL |" in shown.out
     text = (here / "results" / "tiny.md").read_text()
-    assert "embedding_budget leaves" in text and "Made by: `python run_tables.py tiny.yaml`" in text
+    assert "embedding_budget leaves" in text and "Made by: `python run_tables.py tiny.yaml" in text
     # The same again runs nothing, and gives the same.
     run("tiny.yaml")
     assert len(Here.ran) == 7 and (here / "results" / "tiny.md").read_text() == text
