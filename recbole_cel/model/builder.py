@@ -61,6 +61,10 @@ class StrategyRecommender(AbstractRecommender):
         if isinstance(self, NonNegativeRecommender):
             self.project()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what watches steps of training, which holds the data: copies of the model are its own."""
+        return {**self.__dict__, "watched": None}
+
     @property
     def fold_fields(self) -> list[str]:
         """The fields whose ids decide the fold of an interaction."""

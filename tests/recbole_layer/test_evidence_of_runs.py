@@ -1,12 +1,17 @@
 """Whole runs whose reassignments use what training told: fewer passes, and the same run after a resume."""
 
+import copy
+import pickle
+
 import pytest
+import torch
 
 from recbole_cel.clustering.cross_fitted import policy
 from recbole_cel.evidence.probe import probe_everything
 from recbole_cel.inputs import prepare
 from recbole_cel.quick_start import run_recbole_cel
 from recbole_cel.runs import checkpoint as checkpoints
+from recbole_cel.trainer import Trainer
 
 SPARSE = {
     "cel_levels": 3,
@@ -82,6 +87,23 @@ def test_passes_are_made_where_batches_do_not_say_what_they_hold(options, passes
     passes.clear()
     run("FM_CEL", options, cel_evidence="passes")
     assert len(passes) == with_steps
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_of_a_watched_model_do_not_hold_the_data(copied, options, monkeypatch):
+    trained = []
+    fit = Trainer.fit
+    monkeypatch.setattr(
+        Trainer,
+        "fit",
+        lambda trainer, *args, **named: trained.append(trainer.model) or fit(trainer, *args, **named),
+    )
+    run("FM_CEL", options, epochs=1)
+    (model,) = trained
+    assert model.watched is not None
+    other = copied(model)
+    assert other.watched is None and model.watched is not None
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("model", ["DeepFM_CEL", "FM_CEL"])
