@@ -122,20 +122,14 @@ class TrainingObjective:
         """Element-wise loss."""
         return self._loss(outputs, targets)
 
-    @property
-    def number(self) -> int | None:
-        """Number of interactions n; None where negatives are drawn."""
-        return None if self._samples_negatives else len(self._weights)
-
-    def watch(self, meet: Meet | None) -> bool:
+    def watch(self, meet: Meet | None) -> None:
         """Have ``meet`` called in each step of training, if batches can say which interactions they hold."""
         rows = self._train_data._dataset.inter_feat
         probable = isinstance(self._model.loss, OF_PROBABILITIES)
         if self._samples_negatives or probable or not isinstance(rows, FastRows):
-            return False
+            return
         rows.numbered = meet is not None
         self._model.watched = None if meet is None else partial(_watched, self._model.loss, meet)
-        return meet is not None
 
     def refresh(self) -> bool:
         """Draw new negatives, if the training uses any: several times as many as a step of training does.

@@ -9,8 +9,8 @@ from torch import Tensor
 from ..embedding.slots import Lookup
 from ..evidence.objective import Objective
 from ..evidence.probe import Seen
-from ..evidence.training import TrainingEvidence
-from .field import Tables, has_choice, with_room
+from ..evidence.training import Tables, TrainingEvidence
+from .field import has_choice, with_room
 from .policy import Levels
 from .schedule import Schedule
 
@@ -49,8 +49,8 @@ class Collecting:
             self._objective.watch(self._meet_first)
 
     def _meet_first(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
-        number = self._objective.number
-        if number is None or not self._expects_choice or not TrainingEvidence.fits(self._tables, number):
+        number = len(self._objective.entities(next(iter(self._tables))))
+        if not self._expects_choice or not TrainingEvidence.fits(self._tables, number):
             self._objective.watch(None)
             return
         self._evidence = TrainingEvidence(self._objective, self._tables, number)

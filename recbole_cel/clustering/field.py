@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from ..embedding.additive import AdditiveEmbedding, levels_of
 from ..embedding.clustered import ClusteredEmbedding
 
-Tables = Sequence[ClusteredEmbedding | AdditiveEmbedding]
 # Levels that grow for the first time in one event, as a share of all.
 SHARE_GROWN = 0.25
 

@@ -62,12 +62,11 @@ class Objective(Protocol):
     def refresh(self) -> bool:
         """Draw anew what is random in the interactions; returns whether they changed."""
 
-    @property
-    def number(self) -> int | None:
-        """Number of interactions n; None where they are not the same in each epoch."""
+    def watch(self, meet: Meet | None) -> None:
+        """Have ``meet`` called in each step of training from now on, or no more.
 
-    def watch(self, meet: Meet | None) -> bool:
-        """Have ``meet`` called in each step of training from now on, or no more; returns whether it will be."""
+        It never is where steps cannot say which interactions they are of, or these are others in each epoch.
+        """
 
 
 class ModuleObjective:
@@ -156,15 +155,9 @@ class ModuleObjective:
         """The training data are given; nothing changes."""
         return False
 
-    @property
-    def number(self) -> int | None:
-        """Number of interactions n."""
-        return len(self._targets)
-
-    def watch(self, meet: Meet | None) -> bool:
+    def watch(self, meet: Meet | None) -> None:
         """Have ``meet`` called in :meth:`training_outputs`, where interactions have their numbers."""
         self._meet = meet
-        return meet is not None
 
 
 def loss_slope(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
