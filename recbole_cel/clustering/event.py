@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class ClusterEvent:
         directions: of a joint split, how many there were.
         agreement: of a joint split, by how many standard deviations left-out interactions agreed with each
             direction that was tested, the last of which may have failed.
+        row_change: where entities chose, how far their rows moved, relative to their size (root mean squares).
     """
 
     kind: str
@@ -57,6 +59,7 @@ class ClusterEvent:
     skipped: str = ""
     directions: int = 0
     agreement: tuple[float, ...] = ()
+    row_change: float = math.nan
 
     def scalars(self) -> dict[str, float]:
         """Numbers for a plot, by ``Clusters/<field>/<kind>/<what>``."""
@@ -65,6 +68,8 @@ class ClusterEvent:
             numbers["directions"] = self.directions
         elif not self.skipped:
             numbers |= {"loss_before": self.loss_before, "loss_after": self.loss_after}
+            if math.isfinite(self.row_change):
+                numbers["row_change"] = self.row_change
         return {f"Clusters/{self.field}/{self.kind}/{name}": float(value) for name, value in numbers.items()}
 
     def __str__(self) -> str:
@@ -78,9 +83,10 @@ class ClusterEvent:
                 f"{self.clusters_before} -> {self.clusters_after} clusters, "
                 f"{self.moved} of {self.entities} entities moved, {self.seconds:.2f} s"
             )
+        rows = f", rows by {self.row_change:.1%}" if math.isfinite(self.row_change) else ""
         return (
             f"{self.field} {self.kind}{where} at step {self.step}: "
             f"{self.clusters_before} -> {self.clusters_after} clusters, "
-            f"{self.moved} of {self.entities} entities moved, "
+            f"{self.moved} of {self.entities} entities moved{rows}, "
             f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}, {self.seconds:.2f} s"
         )

@@ -83,7 +83,9 @@ class ClusterOptimiser:
         self._policy = policy_of(self.fields)(objective, settings)
         self._collecting: Collecting | None = None
         if settings.evidence == "training" and self._policy.takes_evidence:
-            self._collecting = Collecting(objective, fields, self.fields, self._schedule, steps_per_epoch)
+            self._collecting = Collecting(
+                objective, fields, self.fields, self._schedule, steps_per_epoch, self._samples
+            )
         self._begin()
 
     @property
@@ -172,7 +174,7 @@ class ClusterOptimiser:
         """Let the policy choose for fields, which may grow, and write what it chose."""
         started, number = time.perf_counter(), len(self._index_of(due[0][0]).order)
         with numerical() as trouble:
-            known = self._collecting.known(name for name, _ in due) if self._collecting is not None else {}
+            known = self._collecting.known(due) if self._collecting is not None else {}
             self._policy.observe({name: self.fields[name] for name, _ in due}, number, known)
         share = (time.perf_counter() - started) / len(due)
         chosen = list[tuple[Change, float]]()
@@ -237,6 +239,7 @@ class ClusterOptimiser:
             change.loss_after / max(1.0, total),
             seconds + time.perf_counter() - started,
             change.skipped,
+            row_change=change.row_change,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -264,6 +267,9 @@ class ClusterOptimiser:
         if self.optimiser is not None:
             for table in tables:
                 copy_row_state(self.optimiser, table.weight, parents, children)
+
+    def _samples(self, field: str) -> bool:
+        return self._policy.samples(self.fields[field], self._index_of(field))
 
     def _index_of(self, field: str) -> InteractionsByEntity:
         assignment = self.fields[field][0][0].assignment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Change(NamedTuple):
         splits: for each level that was split, its number, and the ids of parents and children.
         change: shape ``(n,)``, of the output of each interaction, to first order; with folds only, else None.
         interactions: how many the losses are of, by their weights; None is all.
+        row_change: how far the rows of entities move, relative to their size; no number where none is chosen.
         write: writes rows and assignments.
         skipped: why nothing is changed, if that is not what the interactions ask for.
     """
@@ -43,8 +45,26 @@ class Change(NamedTuple):
     splits: Sequence[tuple[int, Tensor, Tensor]] = ()
     change: Tensor | None = None
     interactions: float | None = None
+    row_change: float = math.nan
     write: Callable[[], None] = nothing
     skipped: str = ""
+
+
+class RowChange:
+    """Adds up how far rows move, and how large they are."""
+
+    def __init__(self) -> None:
+        self._moved = self._size = 0.0
+
+    def add(self, rows: Tensor, steps: Tensor) -> None:
+        """Of some entities, shapes ``(E, D)``."""
+        self._moved += float(steps.double().square().sum())
+        self._size += float(rows.double().square().sum())
+
+    @property
+    def relative(self) -> float:
+        """Root mean square of the steps over that of the rows."""
+        return math.sqrt(self._moved / self._size) if self._size else math.nan
 
 
 @dataclass(frozen=True)
@@ -106,6 +126,10 @@ class Policy(ABC):
 
         What is chosen for the fields of one round is chosen before any of it is written.
         """
+
+    def samples(self, levels: Levels, index: InteractionsByEntity) -> bool:
+        """Whether a field's levels are grown by what some of its entities say, and the others follow."""
+        return False
 
     @abstractmethod
     def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:

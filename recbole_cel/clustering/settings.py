@@ -100,8 +100,9 @@ class ClusterSettings:
         lambda v: is_number(v, 1),
     )
     reassign_gain: float = option(
-        0.0,
-        "an entity moves only if the summed loss of its interactions falls by more than this",
+        0.1,
+        "an entity moves only if the summed loss of its interactions falls by more than this; with cross-fitting, "
+        "by its moves in all levels together, and not where clusters are split, for then all move",
         "a number >= 0",
         lambda v: is_number(v, 0),
     )

@@ -60,9 +60,14 @@ class TrainingEvidence:
 
     @property
     def complete(self) -> bool:
-        """Whether all interactions have been met, and what they told is within what half precision can hold."""
+        """Whether all interactions have been met, and this is :attr:`usable`."""
+        return bool(self._seen.all()) and self.usable
+
+    @property
+    def usable(self) -> bool:
+        """Whether what interactions told is within what half precision can hold."""
         kept = (*self._jacobian.values(), *self._rest.values())
-        return bool(self._seen.all()) and all(bool(values.isfinite().all()) for values in kept)
+        return all(bool(values.isfinite().all()) for values in kept)
 
     def meet(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
         """Take a step's batch, between its forward and its backward pass.
@@ -102,17 +107,23 @@ class TrainingEvidence:
 
     def of(self, field: str) -> TrainingProbe:
         """What is known of a field's rows."""
-        return TrainingProbe(self._objective, self._fields[field], self._jacobian[field], self._rest[field])
+        return TrainingProbe(
+            *(self._objective, self._fields[field], self._jacobian[field], self._rest[field], self._seen)
+        )
 
 
 class TrainingProbe:
-    """What training told of one field's rows, as a probe of the model as it is now."""
+    """What training told of one field's rows, as a probe of the model as it is now.
 
-    def __init__(self, objective: Objective, tables: Tables, jacobian: Tensor, rest: Tensor) -> None:
+    Interactions that have not been met count nothing.
+    """
+
+    def __init__(self, objective: Objective, tables: Tables, jacobian: Tensor, rest: Tensor, seen: Tensor) -> None:
         self._objective = objective
         self._tables = tables
         self._jacobian = jacobian
         self._rest = rest
+        self._seen = seen
 
     @torch.no_grad()
     def at(self, chunk: Chunk) -> Probe:
@@ -122,7 +133,8 @@ class TrainingProbe:
         rows = torch.cat([table(entities, chunk.fold) for table in self._tables], dim=1)
         jacobian = self._jacobian[some].float()
         outputs = self._rest[some] + (jacobian * rows).sum(dim=1)
-        return Probe(outputs, self._objective.targets(some), self._objective.weights(some), jacobian)
+        weights = self._objective.weights(some) * self._seen[some]
+        return Probe(outputs, self._objective.targets(some), weights, jacobian)
 
 
 def _own(

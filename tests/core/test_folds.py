@@ -162,7 +162,7 @@ def same_rows(pair):
 
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("levels", [1, 2])
-@pytest.mark.parametrize(("gain", "prior"), [(0.0, 0.4), (0.3, 0.0)])
+@pytest.mark.parametrize(("gain", "prior"), [(0.0, 0.4), (0.3, 0.0), (0.2, 0.4)])
 def test_reassignment_with_folds_equals_the_reference(gain, prior, levels):
     compared = 0
     for seed in range(6):

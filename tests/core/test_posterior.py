@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from recbole_cel.evidence import prior
 from recbole_cel.evidence.gauss_newton import Quadratic
 from recbole_cel.evidence.numerics import cholesky
 from recbole_cel.evidence.prior import (
+    FIRST_DEVIATION,
     Prior,
     accelerate,
     exponential,
@@ -51,6 +53,21 @@ def test_the_covariance_is_found_where_each_entity_says_little(width, noise):
     _, losses = observed(4000, 3, torch.zeros(width), torch.eye(width), noise)
     found = 2 * noise * fit_prior(losses, dispersion=2 * noise).precision.inverse()
     assert 0.75 < float(found.diagonal().mean()) < 1.25
+
+
+def test_wide_rows_have_the_prior_of_the_directions_that_count():
+    """Outputs depend on five directions of forty; the others keep what the prior begins with."""
+    width, narrow = 40, 5
+    assert width > prior.MAX_DIRECTIONS
+    _, losses = observed(600, 6, torch.ones(narrow), torch.eye(narrow), noise=1.0)
+    axes = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(1)))[0]
+    some, others = axes[:, :narrow], axes[:, narrow:]
+    wide = Quadratic(losses.linear @ some.T, some @ losses.curvature @ some.T)
+    exact, found = fit_prior(losses, dispersion=2.0), fit_prior(wide, dispersion=2.0)
+    torch.testing.assert_close(some.T @ found.precision @ some, exact.precision, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(some.T @ found.mean, exact.mean, atol=0.01, rtol=0.01)
+    left = others.T @ found.precision @ others
+    torch.testing.assert_close(left, 2 / FIRST_DEVIATION**2 * torch.eye(width - narrow), atol=0.01, rtol=1e-3)
 
 
 def test_expected_rows_beat_those_of_the_least_loss_where_there_is_little_evidence():

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.clustering.cross_fitted import policy
+from recbole_cel.clustering.cross_fitted import policy, reassignment
 from recbole_cel.embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
 from recbole_cel.embedding.additive import levels_of
 from recbole_cel.embedding.slots import watch_lookups
 from recbole_cel.evidence import ModuleObjective, binary_cross_entropy, squared_error
 from recbole_cel.evidence.grouping import InteractionsByEntity
-from recbole_cel.evidence.probe import probe, probe_everything
+from recbole_cel.evidence.probe import probe, probe_chunk, probe_everything
 from recbole_cel.evidence.training import TrainingEvidence
 
 PEOPLE, ITEMS, NUMBER, FOLDS, BATCH = 60, 40, 1500, 3, 128
@@ -231,4 +231,63 @@ def test_a_run_that_begins_with_an_epoch_collects_at_once(steps, collects):
     for batch in an_epoch():
         case.step(batch)
         clusters._collecting.collect()
-    assert bool(clusters._collecting.known(["user"])) == collects
+    assert bool(clusters._collecting.known([("user", False)])) == collects
+
+
+@pytest.mark.parametrize("evidence", ["training", "passes"])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+@pytest.mark.parametrize("interval", [0.5, 1])
+def test_growth_looks_at_few_entities_where_there_are_many(evidence, share, interval, monkeypatch):
+    case, looked_at = Case(deep=False), dict[str, int]()
+    number = {"user": round(share * PEOPLE), "item": round(share * ITEMS)}
+    monkeypatch.setattr(reassignment, "sample_size", lambda counts, *rest: round(share * len(counts)))
+    monkeypatch.setattr(policy, "sample_size", lambda counts, *rest: round(share * len(counts)))
+    monkeypatch.setattr(policy, "MAX_PROBED", 0)
+
+    def look(objective, tables, chunk, most):
+        name = "user" if tables[0] in user else "item"
+        looked_at[name] = looked_at.get(name, 0) + len(chunk.entities)
+        return probe_chunk(objective, tables, chunk, most)
+
+    user = [level for table in case.model.users for level in levels_of(table)]
+    monkeypatch.setattr(reassignment, "probe_chunk", look)
+    clusters = optimiser_of(case, split_interval=interval, reassign_interval=5, evidence=evidence)
+    for batch in an_epoch()[: int(interval * len(an_epoch()))]:
+        case.step(batch)
+        events = clusters.step()
+    assert [(event.kind, event.skipped) for event in events] == [("split", "")] * 2
+    of_all = {"user": PEOPLE, "item": ITEMS}
+    assert looked_at == (number if evidence == "training" else of_all)
+
+
+def test_entities_that_are_not_looked_at_again_choose_by_what_training_told(monkeypatch):
+    """Nothing moves in between, so both ways see the same."""
+    told = []
+    for evidence in ("training", "passes"):
+        case = Case(deep=False)
+        monkeypatch.setattr(reassignment, "sample_size", lambda counts, *rest: len(counts) // 3)
+        monkeypatch.setattr(policy, "sample_size", lambda counts, *rest: len(counts) // 3)
+        clusters = optimiser_of(case, split_interval=1, split_gain=0, evidence=evidence)
+        # No joint split comes in between.
+        clusters.steps = len(an_epoch())
+        for batch in an_epoch():
+            case.step(batch)
+            events = clusters.step()
+        assert len(events) == 2 and sum(event.clusters_after for event in events) > 16
+        told.append([level.assignment.views(torch.arange(PEOPLE)) for level in levels_of(case.model.users[0])])
+    same = [(one == other).float().mean() for one, other in zip(*told)]
+    assert min(same) > 0.97
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.1, 1.0, 1e9])
+def test_an_entity_moves_only_if_it_gains(gain):
+    case = Case(deep=False)
+    clusters = optimiser_of(case, reassign_interval=1, reassign_gain=gain, evidence="passes")
+    before = clusters.reassign("user")
+    again = clusters.reassign("user")
+    assert (before.moved > 0) == (gain < 1e9)
+    assert (before.row_change > 0) == (before.moved > 0)
+    assert again.moved <= before.moved
+    assert f"rows by {before.row_change:.1%}" in str(before)
+    assert before.scalars()["Clusters/user/reassignment/row_change"] == before.row_change
+    assert before.loss_after <= before.loss_before

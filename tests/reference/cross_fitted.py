@@ -116,9 +116,13 @@ def reference_reassign_cross_fitted(
             one.at = one.at + moved[chosen[view]] - points[level][choice[view, level]]
             choice[view, level] = chosen[view]
 
+    changed = set[int]()
+
     def merge(level: int) -> None:
         here = {view: choice[view, level] for view in views}
         merged, kept, chosen = reference_merge(views, points[level], here, folds, settings.split_gain)
+        if len(kept) < len(points[level]):
+            changed.add(level)
         put(level, merged, chosen)
         alive[level] = [alive[level][k] for k in kept]
         price[level] = [price[level][k] for k in kept]
@@ -133,6 +137,8 @@ def reference_reassign_cross_fitted(
         here = {view: choice[view, level] for view in views}
         grown, parents, chosen = reference_grow(views, points[level], here, folds, limit, settings)
         alive[level] += free[: len(parents)]
+        if len(parents):
+            changed.add(level)
         price[level] += [price[level][parent] for parent in parents]
         put(level, grown, chosen)
         points[level] = grown
@@ -144,17 +150,26 @@ def reference_reassign_cross_fitted(
             float((wanted - point).square().sum() / 2) + cost / max(1, one.evidence)
             for point, cost in zip(points[level], price[level])
         ]
-        if one.evidence:
-            costs[choice[view, level]] -= settings.reassign_gain / one.evidence
         choice[view, level] = costs.index(min(costs))
         one.at = one.at + points[level][choice[view, level]] - present
 
+    def loss(view: tuple[int, int]) -> float:
+        one = views[view]
+        paid = sum(price[level][choice[view, level]] for level in range(len(levels)))
+        return float((one.target - one.at).square().sum() / 2) * one.evidence + paid
+
+    start = dict(choice), {view: (one.at, loss(view)) for view, one in views.items()}
     for sweep in range(SWEEPS):
         for level in range(len(levels)):
             if sweep == 0 and level in growing:
                 grow(level)
             for view in views:
                 choose(view, level)
+    for view, one in views.items() if not changed else ():
+        at, before = start[1][view]
+        if one.evidence and before - loss(view) <= settings.reassign_gain:
+            one.at = at
+            choice.update({(view, level): start[0][view, level] for level in range(len(levels))})
 
     for level, (tables, assignment) in enumerate(zip(levels, assignments)):
         told = assignment.views(torch.arange(assignment.num_entities))

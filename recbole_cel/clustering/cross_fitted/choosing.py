@@ -75,9 +75,26 @@ class Choosing:
         some = moving.nonzero().squeeze(1)
         if cells is not None and settle:
             self._settle(points, None, choices, (), some, sweeps=1)
+        start = [choice.clone() for choice in choices]
         self._settle(points, cells, choices, growing, some)
+        if not self.splits and not any(bool(gone.any()) for gone in self._gone):
+            self._calm(points, start, choices)
         self.resting = [choice[-1:] for choice in choices]
         return [torch.where(stays & ~known, old, new[points.place]) for old, new in zip(present, choices)]
+
+    def _calm(self, views: Points, start: Sequence[Tensor], choices: Sequence[Tensor]) -> None:
+        """Let points that gain too little keep what they had at the ``start`` in all levels."""
+        losses = (
+            views.evidence / 2 * (views.target - sum_of(self.points, some)).square().sum(dim=1)
+            for some in (start, choices)
+        )
+        gain = torch.sub(*losses)
+        if self._settings.reassign_entropy:
+            for level, old, new in zip(self._levels, start, choices):
+                gain += level.price[old] - level.price[new]
+        stay = (gain <= self._settings.reassign_gain) & (views.evidence > 0)
+        for choice, old in zip(choices, start):
+            choice[stay] = old[stay]
 
     def _settle(
         self,
@@ -90,12 +107,11 @@ class Choosing:
     ) -> None:
         """Change the ``choices`` of points, for each level ``(P,)``, in place, for ``some`` points."""
         rest = views.target - sum_of(self.points, choices)
-        gain, entropy = self._settings.reassign_gain, self._settings.reassign_entropy
+        entropy = self._settings.reassign_entropy
         for _ in range(sweeps):
             changed = torch.zeros_like(some, dtype=torch.bool)
             all_of_them = len(some) == len(rest)
             weight = views.evidence[some].clamp(min=1).to(rest.dtype)
-            ahead = gain / weight * (views.evidence[some] > 0) if gain else None
             for number, level in enumerate(self._levels):
                 if cells is not None and number in growing:
                     if self._merging:
@@ -109,7 +125,7 @@ class Choosing:
                 if bool(self._gone[number].any()):
                     never = torch.where(self._gone[number], torch.inf, 0.0).to(weight.dtype)
                     price = never.expand(len(here), -1) if price is None else price + never
-                choice = nearest(here, points, present, ahead, price)
+                choice = nearest(here, points, present, price)
                 moved = (choice != present).nonzero().squeeze(1)
                 changed[moved] = True
                 moving, new, old = some[moved], choice[moved], present[moved]

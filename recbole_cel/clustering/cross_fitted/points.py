@@ -91,16 +91,13 @@ class Cells(NamedTuple):
         )
 
 
-def nearest(
-    rest: Tensor, points: Tensor, present: Tensor, ahead: Tensor | None = None, price: Tensor | None = None
-) -> Tensor:
+def nearest(rest: Tensor, points: Tensor, present: Tensor, price: Tensor | None = None) -> Tensor:
     """Which of ``points`` ``(K, D)`` serves each view best in the place of its present one, shape ``(V,)``.
 
     Args:
         rest: shape ``(V, D)``, how far each view is from its target.
         points: see there.
         present: shape ``(V,)``, the present choice.
-        ahead: shape ``(V,)`` or None, by how much half the squared distance has to be less than with that.
         price: shape ``(V, K)`` or None, what is added to half the squared distances.
     """
     own = points.square().sum(dim=1) / 2
@@ -111,7 +108,5 @@ def nearest(
         distances = torch.addmm(own, rest[some] + points.index_select(0, here), points.T, alpha=-1)
         if price is not None:
             distances += price[some]
-        if ahead is not None:
-            distances.scatter_add_(1, here.unsqueeze(1), -ahead[some].unsqueeze(1))
         found.append(distances.argmin(dim=1))
     return torch.cat(found) if found else present

@@ -23,7 +23,7 @@ from ...evidence.out_of_fold import CurrentLevels, Views
 from ...evidence.prior import fit_prior, num_entities
 from ...evidence.probe import Probe, Seen, probe_chunk
 from ...evidence.whitening import Whitening
-from ..policy import Change
+from ..policy import Change, RowChange
 from ..settings import ClusterSettings
 from .choosing import Choosing
 from .trial import tried
@@ -56,6 +56,7 @@ def choose_cross_fitted(
     merging: bool = False,
     keep: Tensor | None = None,
     seen_before: Seen | None = None,
+    looks_again: bool = False,
     change_before: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
@@ -74,6 +75,7 @@ def choose_cross_fitted(
         merging: merge clusters that do not pay before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: what is known of all interactions, if it is known already.
+        looks_again: whether the entities that levels are grown by are looked at once more all the same.
         change_before: shape ``(n,)``, by how much outputs are about to change by what was chosen for other fields.
         advance: called with the number of interactions done, for a progress bar.
 
@@ -89,12 +91,9 @@ def choose_cross_fitted(
     views_of_one = (index.num_folds + 1) * width
     max_interactions = max(1, min(MAX_CHUNK, MAX_NUMBERS // views_of_one))
 
-    def look(at: Tensor) -> Iterator[tuple[Chunk, Probe]]:
+    def look(at: Tensor, known: Seen | None) -> Iterator[tuple[Chunk, Probe]]:
         for chunk in index.chunks(at, max_interactions):
-            if seen_before is None:
-                seen = probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
-            else:
-                seen = seen_before.at(chunk)
+            seen = known.at(chunk) if known else probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
             if change_before is not None:
                 seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
             advance(len(chunk.interactions))
@@ -103,7 +102,8 @@ def choose_cross_fitted(
     number = sample_size(index.counts[entities], width, index.num_folds)
 
     def look_at_all() -> Iterator[tuple[Chunk, Probe]]:
-        return chain(look(entities[:number]), look(entities[number:]))
+        first = None if looks_again and growing else seen_before
+        return chain(look(entities[:number], first), look(entities[number:], seen_before))
 
     every = look_at_all()
     some = _first(every, num_entities(width))
@@ -114,7 +114,7 @@ def choose_cross_fitted(
         start = CurrentLevels.of(at, whitening, damping)
         grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
         choosing = Choosing(grown, whitening, settings, merging)
-        before = after = 0.0
+        before, after, seen, row_change = 0.0, 0.0, 0.0, RowChange()
         change = torch.zeros(len(index.order), device=entities.device)
         targets: list[list[Tensor]] = [[] for _ in at]
         views_of_all = (Views(objective, start, whitening, *chunk) for chunk in every)
@@ -125,6 +125,8 @@ def choose_cross_fitted(
             for views, at_last in zip(held, points.split([len(views.at) for views in held])):
                 changes = views.changes(at_last - views.at)
                 change[views.chunk.interactions] = changes
+                seen += float(views.weights.double().sum())
+                row_change.add(views.at[:, -1], at_last[:, -1] - views.at[:, -1])
                 before += float(views.training_losses().double().sum())
                 after += float(views.losses(views.outputs + changes).double().sum())
             for level, choice, parts in zip(grown, choices, targets):
@@ -146,7 +148,11 @@ def choose_cross_fitted(
                 resting = [int(level.alive[rest])] * parts[0].shape[1]
                 level.assignment.move_all([*zip(owners, parts)], (idle, resting))
 
-        return Change(int(moved.sum()), before, after, choosing.splits, change, write=write)
+        return Change(
+            *(int(moved.sum()), before, after, choosing.splits, change, seen),
+            row_change=row_change.relative,
+            write=write,
+        )
 
     done, every = Change(0, 0.0, 0.0), chain(some, every)
     for damping in DAMPINGS:

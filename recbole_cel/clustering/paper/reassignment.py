@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ...embedding.assignment import ClusterAssignment
 from ...embedding.clustered import ClusteredEmbedding
-from ...evidence.codebook import Codebook
+from ...evidence.codebook import Codebook, sum_of
 from ...evidence.grouping import Chunk, InteractionsByEntity
 from ...evidence.objective import Objective
 from ...evidence.probe import Probe, probe
-from ..policy import Change
+from ..policy import Change, RowChange
 
 # Bounds of memory: interactions in one pass through the model (small enough for the processor's caches), and
 # losses (interactions x clusters) at once.
@@ -60,10 +60,15 @@ def choose_best(
     targets: list[list[Tensor]] = [[] for _ in at]
     entities = index.counts.nonzero().squeeze(1)
     before = after = 0.0
+    row_change = RowChange()
     max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // max(len(level.alive) for level in at)))
     for chunk in index.chunks(entities, max_interactions):
         pieces = list(chunk.pieces(max_interactions))
         seen: list[Probe] = []
+        old = sum_of(
+            [level.rows for level in at], [level.column[level.assignment(chunk.entities)] for level in at]
+        )
+        total = torch.zeros_like(old)
         with ExitStack() as decided:
             for level, target in zip(at, targets):
                 if not seen:
@@ -82,6 +87,8 @@ def choose_best(
                     better &= ~keep[chunk.entities]
                 choice = torch.where(better, choice, current)
                 target.append(level.alive[choice])
+                steps = level.rows[choice] - level.rows[current]
+                total += steps
                 if level is at[0]:
                     before += float(own.sum())
                 if level is at[-1]:
@@ -92,8 +99,8 @@ def choose_best(
                     chosen = level.alive[choice[better]]
                     decided.enter_context(level.assignment.provisionally(chunk.entities[better], chosen))
                 else:
-                    steps = level.rows[choice] - level.rows[current]
                     seen = [_moved(part, steps[piece.owner]) for piece, part in zip(pieces, seen)]
+        row_change.add(old, total)
         advance(len(chunk.interactions))
     changed = torch.zeros_like(entities, dtype=torch.bool)
     moves = list[tuple[ClusterAssignment, Tensor, Tensor]]()
@@ -107,7 +114,7 @@ def choose_best(
         for assignment, some, clusters in moves:
             assignment.move(some, clusters)
 
-    return Change(int(changed.sum()), before, after, write=write)
+    return Change(int(changed.sum()), before, after, row_change=row_change.relative, write=write)
 
 
 def _linearised_losses(objective: Objective, seen: Probe, chunk: Chunk, rows: Tensor, current: Tensor) -> Tensor:
