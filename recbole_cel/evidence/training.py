@@ -21,8 +21,8 @@ from .grouping import Chunk
 from .objective import Objective
 from .probe import Probe
 
-# Numbers that are kept, at the most.
-MAX_KEPT = 1 << 26
+# Numbers that are kept, at the most: a gigabyte.
+MAX_KEPT = 1 << 29
 # Slopes below this tell rounding.
 FLAT = 1e-30
 Tables = Sequence[ClusteredEmbedding | AdditiveEmbedding]
