@@ -64,8 +64,6 @@ def _run(found: Words) -> None:
     from .quick_start import run
 
     flags = found.flags
-    if flags["nproc"] > 1 or flags["world_size"] > 0:
-        _check_processes(found)
     run(
         flags["model"],
         flags["dataset"],
@@ -82,19 +80,6 @@ def _files(names: str | None) -> list[str] | None:
     if names is None:
         return None
     return [names] if os.path.isfile(names) else names.split()
-
-
-def _check_processes(found: Words) -> None:
-    import torch
-
-    from .inputs.unsafe import check_texts
-
-    wanted, present = found.flags["nproc"], torch.cuda.device_count()
-    if wanted > present:
-        raise SettingError(
-            "--nproc", f"and world_size must be left alone without {wanted} GPUs; there are {present} here"
-        )
-    check_texts(found.keys)
 
 
 def _one_line(error: Exception) -> tuple[str | None, int]:

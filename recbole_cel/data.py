@@ -18,6 +18,7 @@ from .evidence import PointwiseLoss, binary_cross_entropy, squared_error
 from .evidence.objective import Meet
 from .inputs.fast_rows import NUMBER, FastRows
 from .options import SettingError
+from .processes import current
 
 # Probabilities are turned into logits no nearer to 0 and 1 than this.
 PROBABILITY_MARGIN = 1e-6
@@ -121,6 +122,16 @@ class TrainingObjective:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Element-wise loss."""
         return self._loss(outputs, targets)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes train the same model with parts of each batch."""
+        return current() is not None
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Add up, in place, what all processes have as ``values``."""
+        group = current()
+        return values if group is None else group.add(values)
 
     def watch(self, meet: Meet | None) -> None:
         """Have ``meet`` called in each step of training, if batches can say which interactions they hold."""

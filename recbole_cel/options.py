@@ -30,6 +30,9 @@ class SettingError(ValueError):
         self.name = name
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.name, self.reason)
+
 
 def shown(value: object) -> str:
     """``repr`` of ``value`` in one line of bounded length; it must be of bounded size itself."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import recbole.quick_start
 import torch
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, init_seed, set_color
@@ -16,21 +18,24 @@ from .config import Config
 from .data import fingerprint
 from .inputs.last_batch import without_single_rows
 from .inputs.prepare import prepare_data
-from .model import get_model, split_name
+from .model import get_model
 from .options import SettingError
+from .processes import current, first_before_others, launch
 from .runs import checkpoint as checkpoints
 from .runs.allowed import check_model, check_saved_config
-from .runs.caches import NOWHERE, PATHS, SWITCHES, Caches
+from .runs.caches import PATHS, SWITCHES, Caches
 from .runs.files import check_folders, check_space
 from .runs.log import log_folders, start_log
 from .runs.names import claim, one_run, unique_file
 from .runs.report import alike_notes
 from .runs.resume import check_dataset, holds_data, load_model_state
-from .runs.signals import resumable
+from .runs.signals import how_to_resume, resumable
 from .runs.size import state_bytes
 from .runs.validate import check_parts, largest_size
 from .trainer import Trainer, get_trainer
 
+# Each of them loads PyTorch, and all data.
+PROCESSES_PER_CORE = 4
 # The best model, the state after the last epoch, and either of them while it is written.
 FILES_OF_A_RUN = 3
 
@@ -47,23 +52,44 @@ def run(
     port: str = "5678",
     group_offset: int = 0,
 ) -> dict[str, Any]:
-    """As RecBole's ``run``; several processes are RecBole's, and for labels and models without a strategy only."""
+    """As RecBole's ``run``; gives the result of the first process.
+
+    Each of ``nproc`` processes takes its part of every batch; see ``processes``. On several machines,
+    ``world_size`` says how many processes there are in all, and ``group_offset`` which is the first here; ``ip``
+    and ``port`` are of the machine that has the first of all.
+
+    Raises:
+        ChildProcessError: if a process ends before its time; the message says how to go on.
+    """
     if nproc == 1 and world_size <= 0:
         return run_recbole_cel(model, dataset, config_file_list, config_dict, saved)
     config = Config(model, dataset, config_file_list, config_dict)
-    if split_name(config["model"])[1] is not None or config["task"] == "rating" or config["cel_resume"]:
-        raise SettingError(
-            "nproc",
-            "and world_size must be left alone: embedding strategies, ratings and cel_resume need one process",
-        )
-    if any(config[key] for key in (*PATHS, *SWITCHES)):
-        raise SettingError("nproc", f"and world_size must be left alone with {', '.join((*PATHS, *SWITCHES))}")
-    # RecBole itself unpickles whatever lies in checkpoint_dir.
-    config_dict = {**(config_dict or {}), **dict.fromkeys(PATHS, NOWHERE)}
-    result: dict[str, Any] = recbole.quick_start.run(
-        model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset
-    )
+    most = PROCESSES_PER_CORE * (os.cpu_count() or 1)
+    if nproc > most:
+        raise SettingError("nproc", f"must be at most {most}, {PROCESSES_PER_CORE} for each core, got {nproc}")
+    refused = [key for key in (*PATHS, *SWITCHES, "clip_grad_norm", "enable_scaler") if config[key]]
+    if refused:
+        raise SettingError("nproc", f"and world_size must be left alone with {', '.join(refused)}")
+    if not issubclass(get_trainer(config["MODEL_TYPE"], config["model"]), Trainer):
+        raise SettingError("nproc", f"must be 1, and world_size -1: {config['model']} has a trainer of its own")
+    one = partial(_one_of_several, model, dataset, config_file_list, config_dict, saved)
+    try:
+        result: dict[str, Any] = launch(one, nproc, world_size, ip, port, group_offset, resumable)
+    except ChildProcessError as error:
+        raise ChildProcessError(error.errno, f"{error.strerror}; {how_to_resume()}") from None
     return result
+
+
+def _one_of_several(
+    model: str,
+    dataset: str,
+    config_file_list: list[str] | None,
+    config_dict: dict[str, Any] | None,
+    saved: bool,
+    tell: Callable[[str | None], None],
+) -> dict[str, Any]:
+    """What each process does."""
+    return run_recbole_cel(model, dataset, config_file_list, config_dict, saved, on_resumable=tell)
 
 
 @one_run()
@@ -73,6 +99,8 @@ def run_recbole_cel(
     config_file_list: list[str] | None = None,
     config_dict: dict[str, Any] | None = None,
     saved: bool = True,
+    *,
+    on_resumable: Callable[[str | None], None] = resumable,
 ) -> dict[str, Any]:
     """Train and test a model on a data set.
 
@@ -82,6 +110,7 @@ def run_recbole_cel(
         config_file_list: YAML files.
         config_dict: overrides.
         saved: whether to save the best model, and to test that one.
+        on_resumable: called with the file from which the run can be continued once it is there, or None.
 
     Returns:
         RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
@@ -94,16 +123,23 @@ def run_recbole_cel(
     torch.set_flush_denormal(True)
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
-    check_folders(
-        {"checkpoint_dir": config["checkpoint_dir"], **Caches(config).folders(), **log_folders(config["model"])}
-    )
-    start_log(config)
+    group = current()
+    if group is None or group.first:
+        check_folders(
+            {
+                "checkpoint_dir": config["checkpoint_dir"],
+                **Caches(config).folders(),
+                **log_folders(config["model"]),
+            }
+        )
+        start_log(config)
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
 
     with Caches(config) as caches:
-        data, train_data, valid_data, test_data = prepare_data(config, caches.data_set, caches.splits)
+        prepared = first_before_others(lambda: prepare_data(config, caches.data_set, caches.splits))
+    data, train_data, valid_data, test_data = prepared
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
@@ -114,16 +150,16 @@ def run_recbole_cel(
 
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
     resume = config["cel_resume"]
-    resumable(None)
+    on_resumable(None)
     if isinstance(trainer, Trainer):
         trainer.attach(train_data, valid_data, test_data)
         if resume:
             trainer.resume_checkpoint(resume)
-        if saved:
+        if saved and trainer.writes:
             claim(trainer.saved_model_file)
             check_space("checkpoint_dir", config["checkpoint_dir"], FILES_OF_A_RUN * state_bytes(recommender))
         if saved and trainer.settings.checkpoint_interval:
-            resumable(trainer.resume_file)
+            on_resumable(trainer.resume_file)
             logger.info(f"If this run is stopped, continue it with --cel_resume={trainer.resume_file}")
     else:
         trainer.saved_model_file = unique_file(trainer.saved_model_file)

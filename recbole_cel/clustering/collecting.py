@@ -77,6 +77,7 @@ class Collecting:
         """
         if self._evidence is None:
             return {}
+        self._evidence.gather()
         partly = all(grows and self._samples(name) for name, grows in due)
         enough = self._evidence.usable if partly else self._evidence.complete
         return {name: self._evidence.of(name) for name, _ in due} if enough else {}

@@ -62,6 +62,13 @@ class Objective(Protocol):
     def refresh(self) -> bool:
         """Draw anew what is random in the interactions; returns whether they changed."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes train the same model with parts of each batch."""
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Add up, in place, what all processes have as ``values``."""
+
     def watch(self, meet: Meet | None) -> None:
         """Have ``meet`` called in each step of training from now on, or no more.
 
@@ -154,6 +161,15 @@ class ModuleObjective:
     def refresh(self) -> bool:
         """The training data are given; nothing changes."""
         return False
+
+    @property
+    def shared(self) -> bool:
+        """No; whoever trains a module in several processes says so in a subclass."""
+        return False
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Nothing is added."""
+        return values
 
     def watch(self, meet: Meet | None) -> None:
         """Have ``meet`` called in :meth:`training_outputs`, where interactions have their numbers."""

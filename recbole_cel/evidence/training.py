@@ -42,6 +42,8 @@ class TrainingEvidence:
         self._fields = {name: list(tables) for name, tables in fields.items()}
         device = levels_of(next(iter(self._fields.values()))[0])[0].weight.device
         self._seen = torch.zeros(number, dtype=torch.bool, device=device)
+        # What other processes have met is not this one's to add a second time.
+        self._mine = torch.zeros_like(self._seen) if objective.shared else self._seen
         self._pending: tuple[Tensor, Sequence[Lookup], Tensor] | None = None
         widths = {name: sum(table.embedding_dim for table in tables) for name, tables in self._fields.items()}
         # Half of the precision, of which a sum over interactions keeps enough.
@@ -77,7 +79,7 @@ class TrainingEvidence:
             lookups: all that was looked up.
             outputs: shape ``(B,)``, what the loss was computed from.
         """
-        if outputs.shape != interactions.shape or not outputs.requires_grad:
+        if outputs.shape != interactions.shape or not outputs.requires_grad or bool((interactions < 0).any()):
             return
         if not outputs.is_leaf:
             outputs.retain_grad()
@@ -103,7 +105,16 @@ class TrainingEvidence:
             jacobian = (gradients * scale).to(torch.float16)
             self._jacobian[name][interactions] = jacobian
             self._rest[name][interactions] = outputs.detach() - (jacobian.float() * rows).sum(dim=1)
-        self._seen[interactions] = True
+        self._seen[interactions] = self._mine[interactions] = True
+
+    def gather(self) -> None:
+        """Take what other processes have met, if there are any; all call this at once."""
+        if not self._objective.shared:
+            return
+        others = ~self._mine
+        for kept in (*self._jacobian.values(), *self._rest.values()):
+            self._objective.add_up(kept.masked_fill_(others.view(-1, *[1] * (kept.dim() - 1)), 0.0))
+        self._seen = self._objective.add_up(self._mine.to(torch.uint8)) > 0
 
     def of(self, field: str) -> TrainingProbe:
         """What is known of a field's rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,6 @@ PRETRAINED: dict[str, tuple[str, str, tuple[Any, ...]]] = {
 }
 # Of paths; no names have them.
 PARTS = {"/", "\\", "\0"}
-# Syntax that does nothing when it is evaluated. Paths and file names look like divisions and attributes.
-EVALUATED = (
-    ast.Expression, ast.Constant, ast.Name, ast.Load, ast.List, ast.Tuple, ast.Dict, ast.Set,
-    ast.UnaryOp, ast.USub, ast.UAdd, ast.BinOp, ast.Div, ast.Sub, ast.Attribute,
-)  # fmt: skip
 # Ends of file names.
 SUFFIXES = ("benchmark_filename", "additional_feat_suffix")
 
@@ -62,24 +56,6 @@ def _check_names(given: Mapping[str, Any]) -> None:
             if isinstance(end, str) and PARTS & set(end):
                 raise must_be(key, "ends of file names, no paths", end)
     check_names(given.get("model"), given.get("dataset"))
-
-
-def check_texts(texts: Mapping[str, str]) -> None:
-    """Check the texts of a command line that RecBole will read itself: it evaluates them as Python.
-
-    Args:
-        texts: those of the configuration keys, as they were written.
-
-    Raises:
-        SettingError: at a text that is more than names, numbers and what holds these.
-    """
-    for key, text in texts.items():
-        try:
-            nodes = list(ast.walk(ast.parse(text.lstrip(), mode="eval")))
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue  # which RecBole takes as it is
-        if not all(isinstance(node, EVALUATED) for node in nodes):
-            raise must_be(key, "a literal where several processes are used", text)
 
 
 def check_names(model: object, dataset: object) -> None:

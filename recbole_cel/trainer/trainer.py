@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..data import TrainingObjective, fingerprint, training_pairs
 from ..model import NonNegativeRecommender, StrategyRecommender
+from ..processes import told_by_first
 from ..runs import checkpoint as checkpoints
 from ..runs.activity import ACTIVITY_METRICS, ActivityRow, ScoreCollector, activity_table
 from ..runs.checkpoint import CheckpointError
@@ -35,12 +36,12 @@ from ..runs.size import FieldSize, field_size
 from ..runs.validate import check_parts, check_random, checked_optimiser
 from ..settings import CELSettings
 from ..strategies import Training, TrainingEvent
-from .settled import SettledTrainer
+from .shared import SharedTrainer
 
 UNSETTLED = "training ended before the tables were within embedding_budget; train for more epochs"
 
 
-class Trainer(SettledTrainer):
+class Trainer(SharedTrainer):
     """Trains any RecBole model that RecBole's own ``Trainer`` trains, clustered or not.
 
     Besides what RecBole does, it runs the cluster optimisation after optimiser steps, writes checkpoints of
@@ -52,7 +53,7 @@ class Trainer(SettledTrainer):
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         # RecBole's name is that of every run of the model that begins in this second.
-        self.saved_model_file = unique_file(self.saved_model_file)
+        self.saved_model_file = told_by_first(unique_file(self.saved_model_file))
         self.settings = CELSettings.from_config(config.final_config_dict)
         self.collected: dict[str, torch.Tensor] = {}
         self._train_data: Any = None
@@ -155,6 +156,8 @@ class Trainer(SettledTrainer):
     ) -> Any:
         """Evaluate; as in RecBole, but the model file is read without running code in it."""
         if eval_data and load_best_model:
+            # The first process has written it by then.
+            told_by_first(None)
             file = model_file or self.saved_model_file
             load_model_state(self.model, self._read(file), file)
             self.logger.info(f"Loading model structure and parameters from {file}")
@@ -235,7 +238,7 @@ class Trainer(SettledTrainer):
 
     def _write_state(self) -> None:
         """Write the file to resume from: the state after the last finished epoch."""
-        if self._write_states and self._epoch >= 0:
+        if self.writes and self._write_states and self._epoch >= 0:
             self._save_checkpoint(self._epoch, verbose=False, saved_model_file=self.resume_file)
 
     def _on_event(self, event: TrainingEvent) -> None:
@@ -254,6 +257,8 @@ class Trainer(SettledTrainer):
             yield bar.update
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        if not self.writes:
+            return
         file = kwargs.pop("saved_model_file", self.saved_model_file)
         # RecBole saves a new best model before it takes its result over.
         best_result = self._valid_result if file == self.saved_model_file else self.best_valid_result

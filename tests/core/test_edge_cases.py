@@ -124,11 +124,11 @@ def test_many_clusters_are_compared_in_portions(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     targets, clusters = torch.randn(500, 4, generator=generator), torch.randn(64, 4, generator=generator)
     present = torch.randint(64, (500,), generator=generator)
-    ahead, price = torch.rand(500, generator=generator), torch.rand(500, 64, generator=generator)
+    price = torch.rand(500, 64, generator=generator)
     rest = targets - clusters[present]
-    once = growth.closest(targets, clusters), points.nearest(rest, clusters, present, ahead, price)
+    once = growth.closest(targets, clusters), points.nearest(rest, clusters, present, price)
     for module in (growth, points):
         monkeypatch.setattr(module, "MAX_DISTANCES", 1000)
-    portions = growth.closest(targets, clusters), points.nearest(rest, clusters, present, ahead, price)
+    portions = growth.closest(targets, clusters), points.nearest(rest, clusters, present, price)
     assert all(map(torch.equal, once, portions))
     assert torch.equal(once[0], torch.cdist(targets, clusters).argmin(dim=1))

@@ -20,6 +20,7 @@ ORDER = [
     "inject",
     "model",
     "metrics",
+    "processes",
     "inputs",
     "config",
     "data",

@@ -7,6 +7,7 @@ import torch
 import yaml
 from recbole.model.context_aware_recommender.fm import FM
 
+from recbole_cel import quick_start
 from recbole_cel.config import Config, properties_folder
 from recbole_cel.inputs import command_line
 from recbole_cel.inputs.plain import literal
@@ -196,11 +197,25 @@ def test_values_are_not_evaluated(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [{"nproc": 2}, {"world_size": 1}])
-@pytest.mark.parametrize(("model", "task"), [("FM_CEL", "label"), ("FM", "rating"), ("MF", "rating")])
-def test_several_processes_are_refused_for_what_is_ours(model, task, processes, monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("FM_CEL", {"clip_grad_norm": {"max_norm": 1}}, "must be left alone with clip_grad_norm"),
+        ("FM_CEL", {"save_dataset": True, "enable_scaler": True}, "left alone with save_dataset, enable_scaler"),
+        ("FM", {}, "FM has a trainer of its own"),
+        ("FM", {}, "nproc must be at most"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_said_before_they_start(
+    model, options, message, processes, monkeypatch
+):
     monkeypatch.setattr(sys, "argv", ["x"])
-    with pytest.raises(SettingError, match="need one process"):
-        run(model, "ml-100k", config_dict={"task": task}, **processes)
+    if "at most" in message:
+        processes = {"nproc": 10_000}
+    if "of its own" in message:
+        monkeypatch.setattr(quick_start, "get_trainer", lambda *args: object)
+    with pytest.raises(SettingError, match=message):
+        run(model, "ml-100k", config_dict=options, **processes)
 
 
 def test_a_strategy_goes_with_a_name():

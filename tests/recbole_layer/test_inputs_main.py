@@ -81,13 +81,6 @@ def test_flags_reach_the_run(monkeypatch, tmp_path):
     ]
 
 
-@pytest.mark.skipif(torch.cuda.device_count() > 1, reason="for machines without several GPUs")
-@pytest.mark.parametrize("words", [["--nproc=2"], ["--nproc=2", "--world_size=4"], ["--nproc=64"]])
-def test_processes_without_gpus_are_one_line(words, capsys):
-    assert program.main(words) == 2
-    assert "--nproc and world_size must be left alone without" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -274,13 +274,6 @@ def test_what_is_shown_is_one_short_line():
         assert "\n" not in shown(value) and len(shown(value)) <= 80
 
 
-@pytest.mark.parametrize("text", CALLS)
-def test_texts_that_recbole_would_evaluate_are_refused_for_several_processes(text):
-    with pytest.raises(SettingError, match="^note must be a literal"):
-        unsafe.check_texts({"note": text})
-    unsafe.check_texts({"a": "[1,'x']", "b": "data/x.yaml", "c": "[5,inf)", "d": "ml-100k", "e": "{'a': -1}"})
-
-
 def test_no_file_of_ours_evaluates_or_unpickles():
     for file in Path(recbole_cel.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
