@@ -46,6 +46,12 @@ class SharedTrainer(SettledTrainer):
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
+        if self.device.type == "cpu":
+            # The levels of all tables are many small parameters, which cost more to visit than to change; full
+            # tables gain, too, and are to be compared under the same optimiser.
+            for one in optimizer.param_groups:
+                if "fused" in one:
+                    one["fused"] = True
         group = current()
         if group is not None:
             parameters = list(chain.from_iterable(one["params"] for one in optimizer.param_groups))

@@ -73,16 +73,6 @@ class Trainer(SharedTrainer):
         stem, extension = os.path.splitext(self.saved_model_file)
         return f"{stem}-last{extension}"
 
-    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
-        optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
-        if self.device.type == "cpu":
-            # The levels of all tables are many small parameters, which cost more to visit than to change; full
-            # tables gain, too, and are to be compared under the same optimiser.
-            for group in optimizer.param_groups:
-                if "fused" in group:
-                    group["fused"] = True
-        return optimizer
-
     def attach(self, train_data: Any, *evaluated: Any) -> None:
         """Take the data, before :meth:`resume_checkpoint` or :meth:`fit` needs them; ``evaluated`` for checks."""
         if self._train_data is train_data:
