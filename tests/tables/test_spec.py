@@ -12,7 +12,7 @@ from recbole_cel.strategies import strategies
 from recbole_cel.tables.data_sets import find
 from recbole_cel.tables.spec import names, read_table
 
-WANTED = {"rating", "ctr", "cold", "implicit", "clusters", "ablation", "compression", "business"}
+WANTED = {"rating", "ctr", "cold", "implicit", "clusters", "ablation", "compression", "business", "rivals"}
 
 
 def test_all_tables_are_there():
