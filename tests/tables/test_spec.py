@@ -37,7 +37,8 @@ def test_protocols_say_how_they_choose(file):
     options = yaml_files.read(file)
     metrics = [metric.lower() for metric in options["metrics"]]
     assert options["valid_metric"].lower().partition("@")[0] in metrics
-    assert sum(options["eval_args"]["split"]["RS"]) == pytest.approx(1)
+    split = options["eval_args"]["split"]
+    assert split == {"LS": "valid_and_test"} or sum(split["RS"]) == pytest.approx(1)
 
 
 def test_all_strategies_are_those_that_are_registered(tmp_path):
