@@ -124,7 +124,8 @@ def run_recbole_cel(
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
     group = current()
-    if group is None or group.first:
+    speaks = group is None or group.first
+    if speaks:
         check_folders(
             {
                 "checkpoint_dir": config["checkpoint_dir"],
@@ -167,9 +168,11 @@ def run_recbole_cel(
         raise checkpoints.CheckpointError(f"cel_resume: {config['model']} has a trainer that cannot resume")
 
     best_valid_score, best_valid_result = trainer.fit(
-        train_data, valid_data, saved=saved, show_progress=config["show_progress"]
+        train_data, valid_data, saved=saved, show_progress=speaks and config["show_progress"]
     )
-    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=config["show_progress"])
+    test_result = trainer.evaluate(
+        test_data, load_best_model=saved, show_progress=speaks and config["show_progress"]
+    )
 
     logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
     logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")

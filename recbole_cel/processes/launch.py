@@ -9,12 +9,14 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from ..options import SettingError
 from .group import joined_as
@@ -118,6 +120,8 @@ def _one(
     """What a process does."""
     # Ctrl-C is for the process that started this one, which then ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Progress bars would else make a semaphore, which outlives a process that is killed.
+    tqdm.set_lock(threading.RLock())
     sys.argv = list(words)
     torch.set_num_threads(threads)
     if rank:
