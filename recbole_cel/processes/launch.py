@@ -120,6 +120,7 @@ def _one(
     """What a process does."""
     # Ctrl-C is for the process that started this one, which then ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Progress bars would else make a semaphore, which outlives a process that is killed.
     tqdm.set_lock(threading.RLock())
     sys.argv = list(words)
@@ -138,6 +139,14 @@ def _one(
     with suppress(BrokenPipeError):
         end.send(found)
     end.close()
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, be it killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _is_of_others(error: BaseException) -> bool:

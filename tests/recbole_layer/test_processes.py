@@ -58,6 +58,14 @@ def codes(state):
     return found
 
 
+def ranks_of(process):
+    """The processes that it has started, in order; one more watches over shared memory."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ranks = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(ranks) == 2
+    return ranks
+
+
 def runs(tmp_path, model, options, numbers=(1, 2)):
     started = [start(model, number, options, tmp_path / str(number)) for number in numbers]
     return [(outcome(one), last(tmp_path / str(number))) for one, number in zip(started, numbers)]
@@ -135,11 +143,7 @@ def test_a_process_that_dies_ends_the_run_with_one_line_and_a_checkpoint(rank, o
     while not list((tmp_path / "shared").glob("*-last.pth")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    # One more watches over shared memory.
-    ranks = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
-    assert len(ranks) == 2
-    os.kill(int(ranks[rank]), signal.SIGKILL)
+    os.kill(int(ranks_of(process)[rank]), signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("recbole_cel:")]
@@ -177,6 +181,22 @@ def test_an_address_that_nobody_can_listen_at_is_one_line(options, tmp_path):
     assert process.returncode == 2
     (line,) = [line for line in errors.splitlines() if line.startswith("recbole_cel:")]
     assert f"ip and port must be where process 0 listens; localhost:{port} fails" in line
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(options, tmp_path):
+    options.update(epochs=500, stopping_step=500)
+    process = start("FM_CEL", 2, options, tmp_path / "shared")
+    while not list((tmp_path / "shared").glob("*-last.pth")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    ranks = ranks_of(process)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in ranks):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_what_is_wrong_in_a_process_is_one_line(options, tmp_path):
