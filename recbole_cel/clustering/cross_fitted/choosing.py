@@ -119,6 +119,8 @@ class Choosing:
                     self._grow(number, views, cells, rest, choices)
                     changed.fill_(True)
                 points = self.points[number]
+                if len(points) == 1:
+                    continue
                 present = choices[number] if all_of_them else choices[number].index_select(0, some)
                 here = rest if all_of_them else rest.index_select(0, some)
                 price = level.price.to(weight.dtype) / weight.unsqueeze(1) if entropy else None
