@@ -92,7 +92,7 @@ def test_clusters_are_chosen_as_in_one_process(model, options, tmp_path):
     close(one["train_loss"], two["train_loss"], 1e-5)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
