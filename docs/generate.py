@@ -19,8 +19,8 @@ Run = dict[str, Any]
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# Counts of what was broken; the other files hold runs.
-FAULTS = RESULTS / "faults.jsonl"
+# Counts of what was broken, and costs as ids become many; the other files hold runs.
+FAULTS, SCALE = RESULTS / "faults.jsonl", RESULTS / "scale.jsonl"
 # Runs that had the machine for themselves, so that their seconds can be compared.
 TIMED = "whole runs, alone on two cores, two threads"
 # What is said elsewhere, or of what was found.
@@ -84,7 +84,7 @@ def results() -> str:
         "grid, all tries are data, and the one with the best validation metric is shown.",
         "",
     ]
-    files = sorted(file for file in RESULTS.glob("*.jsonl") if file != FAULTS)
+    files = sorted(file for file in RESULTS.glob("*.jsonl") if file not in (FAULTS, SCALE))
     runs = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     for protocol, of_protocol in grouped(runs, lambda run: run["protocol"]):
         metrics, timed = list(of_protocol[0]["test"]), protocol == TIMED
@@ -167,6 +167,32 @@ def faults() -> str:
     return promises + "\n".join(lines) + "\n"
 
 
+def scale() -> str:
+    """The page of costs as ids become many."""
+    runs = [json.loads(line) for line in SCALE.read_text().splitlines()]
+    lines = [
+        "# As ids become many",
+        "",
+        "Written by `python docs/generate.py` from `benchmarks/results/scale.jsonl`, which `python benchmarks/scale.py --json` adds",
+        "to: a DeepFM of two fields, 10 interactions an id of each, Zipf popularity, planted tastes, batches of 4,096, the same fused",
+        f"Adam for all, {runs[0]['threads']} threads. *Cluster work* is a share of the time of training steps, in the first epoch and in all of",
+        "them; few epochs are made, so that of a run of default length is less. Memory is the largest resident set above the data.",
+        "",
+        "| ids a field | tables | d | step, ms | epochs | cluster work: first epoch | all | µs an interaction | test AUC | GB | bytes an id, with Adam's | commit |",
+        "| --- " * 12 + "|",
+    ]
+    for run in sorted(runs, key=lambda one: (one["ids"], one["dim"])):
+        training, work = run["training"], run["work"]
+        per_step = 1e3 * sum(training) / (run["epochs"] * run["steps"])
+        whole = 1e6 * (sum(training) + sum(work)) / (run["epochs"] * run["interactions"])
+        shares = f"{work[0] / training[0]:.2f} | {sum(work) / sum(training):.2f}"
+        lines.append(
+            f"| {run['ids']:,} | {run['method']} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | {whole:.1f} | "
+            f"{run['auc']:.4f} | {run['memory'] / 1e9:.2f} | {run['bytes'] / (2 * run['ids']):.0f} | {run['commit']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _cells(of_kind: dict[str, int]) -> str:
     return " | ".join(map(str, of_kind.values()))
 
@@ -184,6 +210,7 @@ PAGES = {
     "docs/options.md": options,
     "docs/reliability.md": faults,
     "docs/runs.md": results,
+    "docs/scale.md": scale,
     "docs/strategies.md": all_strategies,
     "README.md": first_page.page,
 }

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from ..options import SettingError
 
-# Of each kind of tensor. Those on GPUs go through NCCL.
-BACKENDS = "cpu:gloo,cuda:nccl" if dist.is_available() and dist.is_nccl_available() else "gloo"
 # How long processes wait for each other: one may read data while others do so already, or evaluate.
 PATIENCE = timedelta(hours=2)
 # And for all to be there.
@@ -113,8 +111,10 @@ def joined_as(rank: int, size: int, host: str, port: int) -> Iterator[Group]:
         SettingError: if there is none.
     """
     try:
+        # Each kind of tensor has its own; builds for CUDA bring NCCL along where there is no GPU.
+        backends = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() and torch.cuda.is_available() else "gloo"
         store = dist.TCPStore(host, port, size, is_master=rank == 0, timeout=TO_START)
-        dist.init_process_group(BACKENDS, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SettingError(
