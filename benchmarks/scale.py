@@ -94,8 +94,9 @@ def planted(ids: int, number: int, seed: int = 0) -> tuple[Tensor, Tensor, Tenso
 
     left, right = draw(), draw()
     taste = torch.randn(GROUPS, GROUPS, generator=generator)
+    group = [torch.randint(GROUPS, (ids,), generator=generator) for _ in range(2)]
     effect = [0.5 * torch.randn(ids, generator=generator) for _ in range(2)]
-    logits = 1.5 * taste[left % GROUPS, right % GROUPS] + effect[0][left] + effect[1][right]
+    logits = 1.5 * taste[group[0][left], group[1][right]] + effect[0][left] + effect[1][right]
     return left, right, torch.bernoulli(torch.sigmoid(logits), generator=generator)
 
 

@@ -23,6 +23,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 FAULTS, SCALE = RESULTS / "faults.jsonl", RESULTS / "scale.jsonl"
 # Runs that had the machine for themselves, so that their seconds can be compared.
 TIMED = "whole runs, alone on two cores, two threads"
+SCALE_COLUMNS = (
+    *("ids a field", "tables", "d", "step, ms", "epochs", "cluster work: first epoch", "all"),
+    *("µs an interaction", "test AUC", "GB", "bytes an id, with Adam's state", "commit"),
+)
 # What is said elsewhere, or of what was found.
 NO_OPTIONS = {
     *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python"),
@@ -173,13 +177,15 @@ def scale() -> str:
     lines = [
         "# As ids become many",
         "",
-        "Written by `python docs/generate.py` from `benchmarks/results/scale.jsonl`, which `python benchmarks/scale.py --json` adds",
-        "to: a DeepFM of two fields, 10 interactions an id of each, Zipf popularity, planted tastes, batches of 4,096, the same fused",
-        f"Adam for all, {runs[0]['threads']} threads. *Cluster work* is a share of the time of training steps, in the first epoch and in all of",
-        "them; few epochs are made, so that of a run of default length is less. Memory is the largest resident set above the data.",
+        "Written by `python docs/generate.py` from `benchmarks/results/scale.jsonl`, which",
+        "`python benchmarks/scale.py --json` adds to: a DeepFM of two fields, 10 interactions an id of each, Zipf",
+        "popularity, planted tastes, batches of 4,096, the same fused Adam for all,",
+        f"{runs[0]['threads']} threads. *Cluster work* is a share of the time of training steps, in the first",
+        "epoch and in all of them; few epochs are made, so that of a run of default length is less. Memory is the",
+        "largest resident set above the data.",
         "",
-        "| ids a field | tables | d | step, ms | epochs | cluster work: first epoch | all | µs an interaction | test AUC | GB | bytes an id, with Adam's | commit |",
-        "| --- " * 12 + "|",
+        f"| {' | '.join(SCALE_COLUMNS)} |",
+        "| --- " * len(SCALE_COLUMNS) + "|",
     ]
     for run in sorted(runs, key=lambda one: (one["ids"], one["dim"])):
         training, work = run["training"], run["work"]
@@ -187,8 +193,10 @@ def scale() -> str:
         whole = 1e6 * (sum(training) + sum(work)) / (run["epochs"] * run["interactions"])
         shares = f"{work[0] / training[0]:.2f} | {sum(work) / sum(training):.2f}"
         lines.append(
-            f"| {run['ids']:,} | {run['method']} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | {whole:.1f} | "
-            f"{run['auc']:.4f} | {run['memory'] / 1e9:.2f} | {run['bytes'] / (2 * run['ids']):.0f} | {run['commit']} |"
+            f"| {run['ids']:,} | {run['method']} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | "
+            f"{whole:.1f} | {run['auc']:.4f} | {run['memory'] / 1e9:.2f} | "
+            f"{run['bytes'] / (2 * run['ids']):.0f} | "
+            f"{run['commit']} |"
         )
     return "\n".join(lines) + "\n"
 
