@@ -29,8 +29,7 @@ def against_baselines(runs: list[Line]) -> str:
         "| | biases alone | the best without clusters | FM | FM_CEL | DeepFM | DeepFM_CEL | bytes of FM_CEL |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for dataset in dict.fromkeys(line["dataset"] for line in runs):
-        of_data = [line for line in runs if line["dataset"] == dataset]
+    for dataset, of_data in _by_data(runs):
         of_row = {line["row"]: line for line in of_data}
         best = max((line for line in of_data if line["strategy"] != "cel"), key=_auc)
         columns = [of_row[row] for row in ("FM, full", "FM, CEL", "DeepFM, full", "DeepFM, CEL")]
@@ -50,8 +49,7 @@ def within_bytes(runs: list[Line]) -> str:
         "| tables of users and items, at most | CEL | the best of all others within that | biases alone | full |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for dataset in dict.fromkeys(line["dataset"] for line in runs):
-        of_data = [line for line in runs if line["dataset"] == dataset]
+    for _, of_data in _by_data(runs):
         biases = next(line for line in of_data if line["model"] == "LR")
         for ours in (line for line in of_data if line["strategy"] == "cel"):
             rivals = [line for line in of_data if line["model"] in (ours["model"], "LR")]
@@ -66,6 +64,11 @@ def _runs(table: str) -> list[Line]:
     with (ROOT / "results" / f"{table}.csv").open(encoding="utf-8", newline="") as stream:
         column = "all" if table == "cold" else "AUC"
         return [line | {"AUC": line[column]} for line in csv.DictReader(stream) if line[column]]
+
+
+def _by_data(runs: list[Line]) -> list[tuple[str, list[Line]]]:
+    names = dict.fromkeys(line["dataset"] for line in runs)
+    return [(name, [line for line in runs if line["dataset"] == name]) for name in names]
 
 
 def _auc(line: Line) -> float:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ..inputs.fast_rows import NUMBER
+from ..inputs.last_batch import BATCH_NORMS
+from ..options import SettingError
 from ..processes import Group, current
 from .divergence import DivergenceError
 from .settled import SettledTrainer
@@ -34,6 +36,10 @@ class SharedTrainer(SettledTrainer):
         self._group = current()
         self._part: _Parts | None = None
         self._loss = 0.0
+        if self._group is not None and any(isinstance(one, BATCH_NORMS) for one in model.modules()):
+            raise SettingError(
+                "nproc", f"must be 1: {config['model']} normalises by batches, which processes share"
+            )
         if self._group is not None and not self._group.first:
             self.tensorboard.close()
             shutil.rmtree(self.tensorboard.log_dir, ignore_errors=True)

@@ -208,6 +208,14 @@ def test_what_is_wrong_in_a_process_is_one_line(options, tmp_path):
     assert "Traceback" not in errors
 
 
+def test_batch_normalisation_needs_one_process(options, tmp_path):
+    own = {key: value for key, value in options.items() if not key.startswith("cel_")}
+    process = start("DCN", 2, own, tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "recbole_cel: nproc must be 1: DCN normalises by batches" in errors
+
+
 def test_errors_are_sent_as_they_are():
     for error in (SettingError("epochs", "must be 1"), DivergenceError("learning_rate", "is 2"), OSError(2, "no")):
         sent = _sendable(error)
