@@ -2,6 +2,8 @@
 
     python benchmarks/scale.py --ids 10000 100000 1000000 --json benchmarks/results/scale.jsonl
 
+With ``--device cuda`` all of it is on a GPU, whose largest allocation is the memory then, with the data.
+
 A DeepFM of two fields is trained on interactions of Zipf popularity with planted tastes. Each run has a process of
 its own, whose largest resident set, less the data, is its memory. Times are wall times, events included, and
 ``cluster work`` is their share of all; ``step`` is a training step without events.
@@ -106,14 +108,22 @@ def resident(what: str) -> int:
     return 1024 * int(line.split()[1])
 
 
+def clock(device: torch.device) -> float:
+    """Seconds, when all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def run(method: str, ids: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train one model, and measure."""
     number = ids * options.per_id
-    left, right, labels = planted(ids, number + TEST)
+    device = torch.device(options.device)
+    left, right, labels = (column.to(device) for column in planted(ids, number + TEST))
     torch.manual_seed(0)
     before = resident("VmRSS")
     make = tables_of(method, ids)
-    model = DeepFM(make, options.dim)
+    model = DeepFM(make, options.dim).to(device)
     objective = ModuleObjective(model, ["left", "right"], [left[:number], right[:number]], labels[:number])
     optimiser = torch.optim.Adam(model.parameters(), lr=options.learning_rate, fused=True)
     clusters, steps = None, number // BATCH
@@ -124,30 +134,33 @@ def run(method: str, ids: int, options: argparse.Namespace) -> dict[str, Any]:
         )
     training, work = list[float](), list[float]()
     for epoch in range(options.epochs):
-        order = torch.randperm(number, generator=torch.Generator().manual_seed(epoch))
-        started, in_events = time.perf_counter(), 0.0
+        order = torch.randperm(number, generator=torch.Generator().manual_seed(epoch)).to(device)
+        started, in_events = clock(device), 0.0
         for batch in order[: steps * BATCH].split(BATCH):
             optimiser.zero_grad()
             outputs = objective.training_outputs(left[batch], right[batch], interactions=batch)
             nn.functional.binary_cross_entropy_with_logits(outputs, labels[batch]).backward()
             optimiser.step()
             if clusters is not None:
-                event = time.perf_counter()
+                event = clock(device)
                 clusters.step()
-                in_events += time.perf_counter() - event
+                in_events += clock(device) - event
         work.append(in_events)
-        training.append(time.perf_counter() - started - in_events)
+        training.append(clock(device) - started - in_events)
     model.eval()
     with torch.no_grad():
         scores = torch.cat([model(a, b) for a, b in zip(left[number:].split(BATCH), right[number:].split(BATCH))])
+    largest = resident("VmHWM") - before
+    if device.type == "cuda":
+        largest = torch.cuda.max_memory_allocated(device)
     sizes = [
         sum(one.numel() * one.element_size() for one in some) for some in (model.parameters(), model.buffers())
     ]
     return {
         **{"method": method, "ids": ids, "interactions": number, "dim": options.dim, "epochs": options.epochs},
-        **{"training": training, "work": work, "steps": steps},
-        **{"auc": roc_auc_score(labels[number:].numpy(), scores.numpy())},
-        **{"memory": resident("VmHWM") - before, "bytes": 3 * sizes[0] + sizes[1]},
+        **{"training": training, "work": work, "steps": steps, "device": options.device},
+        **{"auc": roc_auc_score(labels[number:].cpu().numpy(), scores.cpu().numpy())},
+        **{"memory": largest, "bytes": 3 * sizes[0] + sizes[1]},
     }
 
 
@@ -178,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument("--json", help="file to which each run is added as a line")
     parser.add_argument("--one", action="store_true", help="run one, and print what was found")
     options = parser.parse_args(arguments)
@@ -189,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for ids in options.ids:
         for method in options.methods:
             own = ["--one", "--ids", str(ids), "--methods", method]
-            for key in ("per_id", "epochs", "dim", "learning_rate"):
+            for key in ("per_id", "epochs", "dim", "learning_rate", "device"):
                 own += [f"--{key.replace('_', '-')}", str(getattr(options, key))]
             done = subprocess.run([sys.executable, __file__, *own], stdout=subprocess.PIPE, text=True)
             if done.returncode:

@@ -27,6 +27,7 @@ from .runs.caches import PATHS, SWITCHES, Caches
 from .runs.files import check_folders, check_space
 from .runs.log import log_folders, start_log
 from .runs.names import claim, one_run, unique_file
+from .runs.repeatable import be_repeatable
 from .runs.report import alike_notes
 from .runs.resume import check_dataset, holds_data, load_model_state
 from .runs.signals import how_to_resume, resumable
@@ -123,6 +124,7 @@ def run_recbole_cel(
     torch.set_flush_denormal(True)
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
+    be_repeatable(config)
     group = current()
     speaks = group is None or group.first
     if speaks:
@@ -213,6 +215,7 @@ def load_data_and_model(
     saved = check_saved_config(model_file, name, state["config"], largest_size(state["state_dict"]))
     config = _config_of(model_file, state, name, saved, config_dict or {})
     init_seed(config["seed"], config["reproducibility"])
+    be_repeatable(config)
     check_folders(log_folders(config["model"]))
     start_log(config)
     logger = getLogger()

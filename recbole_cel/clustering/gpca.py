@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..evidence.grouping import Blocks
-from ..evidence.numerics import check_finite, symmetric_eigen
+from ..evidence.numerics import check_finite, ordered_cumsum, symmetric_eigen
 from ..evidence.whitening import orient
 
 # Below this share of the mean squared gradient, the largest variance is rounding, and there is nothing to cut.
@@ -81,7 +81,7 @@ def _medians(projections: Tensor, weights: Tensor, groups: Tensor, num_groups: i
     order = projections.argsort(stable=True)
     order = order[groups[order].argsort(stable=True)]
     total = weights.new_zeros(num_groups).index_add_(0, groups, weights)
-    reached = weights[order].cumsum(0) - (total.cumsum(0) - total)[groups[order]]
+    reached = ordered_cumsum(weights[order]) - (ordered_cumsum(total) - total)[groups[order]]
     half = 2 * reached >= total[groups[order]]
     position = torch.where(half, torch.arange(len(order), device=order.device), len(order))
     first = position.new_full((num_groups,), len(order)).scatter_reduce_(0, groups[order], position, reduce="amin")

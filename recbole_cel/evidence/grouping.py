@@ -9,10 +9,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .bounds import at_once
+
 # The most interactions that one matrix product takes together.
 MAX_BLOCK = 8
 # Numbers in the products of blocks that are held at once.
 MAX_PRODUCTS = 1 << 23
+
+
+def sum_by_id(ids: Tensor, values: Tensor, number: int) -> Tensor:
+    """Sum of ``values`` ``(n,)`` of each of so many ``ids`` ``(n,)``, shape ``(number,)``.
+
+    On a GPU, weighted counts of ``torch.bincount`` are added up in any order; ``index_add_`` can be told not to.
+    """
+    if values.device.type == "cpu":
+        return torch.bincount(ids, values, number)
+    return values.new_zeros(number).index_add_(0, ids, values)
 
 
 class Chunk(NamedTuple):
@@ -99,8 +111,8 @@ class Blocks:
         """
         size = left.shape[2], right.shape[2]
         total = left.new_zeros(self._num_groups, *size)
-        at_once = max(1, MAX_PRODUCTS // (size[0] * size[1]))
-        for group, a, b in zip(self.group.split(at_once), left.split(at_once), right.split(at_once)):
+        number = max(1, at_once(MAX_PRODUCTS, left.device) // (size[0] * size[1]))
+        for group, a, b in zip(self.group.split(number), left.split(number), right.split(number)):
             total.index_add_(0, group, torch.bmm(a.transpose(1, 2), b))
         return total
 

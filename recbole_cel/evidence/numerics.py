@@ -52,6 +52,11 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     return values * scale.squeeze(-1), vectors
 
 
+def ordered_cumsum(values: Tensor) -> Tensor:
+    """Cumulative sums of ``values`` ``(n,)``, added up in one order: a GPU would add them in any."""
+    return values.cpu().cumsum(0).to(values.device)
+
+
 def cholesky(precisions: Tensor) -> Tensor:
     """Cholesky factors ``(..., D, D)`` of symmetric matrices in the same shape.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .codebook import Codebook, sum_of
 from .gauss_newton import RowSpread, secant_curvatures
-from .grouping import Blocks, Chunk
+from .grouping import Blocks, Chunk, sum_by_id
 from .numerics import check_finite
 from .objective import Objective, loss_slope
 from .probe import Probe
@@ -87,7 +87,7 @@ class Views:
         self._damping = start.damping
         entities, folds = len(chunk.entities), chunk.num_folds
         cells = chunk.owner * folds + chunk.fold
-        self.size = torch.bincount(cells, seen.weights, entities * folds).view(entities, folds)
+        self.size = sum_by_id(cells, seen.weights, entities * folds).view(entities, folds)
         count = self.size.sum(dim=1, keepdim=True)
         self.evidence = torch.cat([count - self.size, count], dim=1)
         self.exists = torch.cat([self.size > 0, count >= 0], dim=1)

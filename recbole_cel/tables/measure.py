@@ -21,6 +21,7 @@ from ..inputs.fast_rows import with_fast_rows
 from ..inputs.last_batch import without_single_rows
 from ..model import StrategyRecommender, get_model
 from ..runs.activity import ACTIVITY_METRICS
+from ..runs.repeatable import be_repeatable
 from ..runs.size import BYTES_PER_NUMBER
 from ..trainer import Trainer, get_trainer
 
@@ -102,6 +103,7 @@ def measure(
     """
     config = Config(model, dataset, list(config_files) or None, dict(options), command_line=False)
     init_seed(config["seed"], config["reproducibility"])
+    be_repeatable(config)
     init_logger(config)
     train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
     with_fast_rows(train_data, valid_data, test_data)

@@ -11,7 +11,7 @@ from recbole_cel.clustering.joint.directions import find_directions
 from recbole_cel.clustering.joint.finder import PairSplitter
 from recbole_cel.clustering.joint.residuals import residuals
 from recbole_cel.clustering.joint.sensitivity import sensitivity
-from recbole_cel.clustering.joint.singular import SparseMatrix, singular_pairs
+from recbole_cel.clustering.joint.singular import Interactions, singular_pairs
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
 from recbole_cel.evidence import ModuleObjective, squared_error
 from recbole_cel.experiments.pairs import Pairs, plant_groups, plant_parity, plant_ratings, plant_three_fields
@@ -95,7 +95,7 @@ def test_singular_pairs_are_those_of_the_dense_matrix():
     strong = torch.linspace(-1, 1, 60)[left] * torch.linspace(-1, 1, 40)[right]
     values += 4 * strong
     dense = torch.zeros(60, 40).index_put_((left, right), values, accumulate=True)
-    found = singular_pairs(*SparseMatrix(left, right, (60, 40)).with_values(values), 3, generator)
+    found = singular_pairs(*Interactions(left, right, (60, 40)).with_values(values), 3, generator)
     one, expected, other = torch.linalg.svd(dense)
     assert torch.allclose(found.values, expected[:3], rtol=1e-2)
     assert abs(float(found.left[:, 0] @ one[:, 0])) > 0.999
@@ -106,7 +106,7 @@ def test_singular_pairs_are_those_of_the_dense_matrix():
 def test_a_matrix_of_low_rank_has_as_many_pairs():
     left, right = torch.arange(12) // 4, torch.arange(12) % 4
     values = torch.ones(12)
-    found = singular_pairs(*SparseMatrix(left, right, (3, 4)).with_values(values), 8, torch.Generator())
+    found = singular_pairs(*Interactions(left, right, (3, 4)).with_values(values), 8, torch.Generator())
     assert found.values.tolist() == pytest.approx([12**0.5])
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...evidence.bounds import at_once
 from ..gpca import fit_cuts
 from ..settings import ClusterSettings
 from .gains import SplitGains
@@ -147,5 +148,5 @@ def centroids(members: Members, points: Tensor, choice: Tensor) -> Tensor:
 def closest(targets: Tensor, points: Tensor) -> Tensor:
     """Which of ``points`` ``(K, D)`` is nearest to each of ``targets`` ``(V, D)``, shape ``(V,)``."""
     own = points.square().sum(dim=1) / 2
-    blocks = targets.split(max(1, MAX_DISTANCES // len(points)))
+    blocks = targets.split(max(1, at_once(MAX_DISTANCES, targets.device) // len(points)))
     return torch.cat([torch.addmm(own, block, points.T, alpha=-1).argmin(dim=1) for block in blocks])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...evidence.bounds import at_once
 from ...evidence.out_of_fold import Views
 
 # Distances between points and clusters that are held at once.
@@ -102,7 +103,8 @@ def nearest(rest: Tensor, points: Tensor, present: Tensor, price: Tensor | None 
     """
     own = points.square().sum(dim=1) / 2
     found = []
-    for some in torch.arange(len(rest), device=rest.device).split(max(1, MAX_DISTANCES // len(points))):
+    number = max(1, at_once(MAX_DISTANCES, rest.device) // len(points))
+    for some in torch.arange(len(rest), device=rest.device).split(number):
         here = present[some]
         # Up to a constant of each view, half of |rest + points[present] - points[k]| ** 2.
         distances = torch.addmm(own, rest[some] + points.index_select(0, here), points.T, alpha=-1)

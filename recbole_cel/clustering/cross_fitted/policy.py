@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
+from ...evidence.bounds import at_once
 from ...evidence.grouping import InteractionsByEntity
 from ...evidence.objective import Objective
 from ...evidence.probe import Seen, probe_everything
@@ -52,7 +53,9 @@ class CrossFittedPolicy(Policy):
         tables = {name: levels[0] for name, levels in fields.items()}
         width = sum(table.embedding_dim for of_field in tables.values() for table in of_field)
         if len(fields) > 1 and number * width <= MAX_PROBED:
-            self._seen.update(probe_everything(self.objective, tables, number, MAX_INTERACTIONS))
+            device = next(iter(tables.values()))[0].weight.device
+            in_one_pass = at_once(MAX_INTERACTIONS, device)
+            self._seen.update(probe_everything(self.objective, tables, number, in_one_pass))
 
     def choose(self, task: Task) -> Change:
         """Choose clusters of a field, and grow some of its levels if it grows.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.bounds import at_once
 from ...evidence.codebook import Codebook, sum_of
 from ...evidence.gauss_newton import Quadratic
 from ...evidence.grouping import Chunk, InteractionsByEntity
@@ -28,8 +29,8 @@ from ..settings import ClusterSettings
 from .choosing import Choosing
 from .trial import tried
 
-# Bounds of memory, which change no decision: interactions in one pass through the model, and of one chunk; numbers
-# of its views.
+# Bounds of memory on a CPU, which change no decision: interactions in one pass through the model, and of one
+# chunk; numbers of its views.
 MAX_INTERACTIONS = 1 << 13
 MAX_CHUNK = 1 << 16
 MAX_NUMBERS = 1 << 22
@@ -89,11 +90,13 @@ def choose_cross_fitted(
     at = [Codebook(tables, settings.reassign_entropy) for tables in levels]
     width = at[0].rows.shape[1]
     views_of_one = (index.num_folds + 1) * width
-    max_interactions = max(1, min(MAX_CHUNK, MAX_NUMBERS // views_of_one))
+    device = entities.device
+    max_interactions = max(1, min(at_once(MAX_CHUNK, device), at_once(MAX_NUMBERS, device) // views_of_one))
+    in_one_pass = at_once(MAX_INTERACTIONS, device)
 
     def look(at: Tensor, known: Seen | None) -> Iterator[tuple[Chunk, Probe]]:
         for chunk in index.chunks(at, max_interactions):
-            seen = known.at(chunk) if known else probe_chunk(objective, levels[0], chunk, MAX_INTERACTIONS)
+            seen = known.at(chunk) if known else probe_chunk(objective, levels[0], chunk, in_one_pass)
             if change_before is not None:
                 seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
             advance(len(chunk.interactions))

@@ -19,8 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...evidence.bounds import at_once
+from ...evidence.grouping import sum_by_id
 from .residuals import Residuals
-from .singular import SingularPairs, SparseMatrix, singular_pairs
+from .singular import Interactions, SingularPairs, singular_pairs
 
 # Directions that are looked for at first, and, where all of these are more than noise, then.
 FEW_DIRECTIONS = 4
@@ -78,7 +80,7 @@ def find_directions(
         residuals_without: residuals of all interactions, by biases of those outside of a fold, or of all for None.
         seed: of the blocks that the power iterations start with.
     """
-    matrix = SparseMatrix(left, right, sizes)
+    matrix = Interactions(left, right, sizes)
     for number in (FEW_DIRECTIONS, MAX_DIRECTIONS):
         found = _find(matrix, left, right, folds, num_folds, residuals_without, seed, number)
         if len(found.effect) < number:
@@ -87,7 +89,7 @@ def find_directions(
 
 
 def _find(
-    matrix: SparseMatrix,
+    matrix: Interactions,
     left: Tensor,
     right: Tensor,
     folds: Tensor,
@@ -129,13 +131,13 @@ def _find(
 
 
 def _pairs(
-    matrix: SparseMatrix, left: Tensor, right: Tensor, residual: Tensor, weight: Tensor, seed: int, most: int
+    matrix: Interactions, left: Tensor, right: Tensor, residual: Tensor, weight: Tensor, seed: int, most: int
 ) -> SingularPairs:
     """The first ``most`` singular pairs of residuals ``residual`` ``(n,)``; ``weight`` says what counts."""
     number = float(weight.sum())
     scale = [
         # The mean is added: else the first directions would be those of a few entities of few interactions.
-        (torch.bincount(ids, weight.to(residual.dtype), size) + number / size).rsqrt()
+        (sum_by_id(ids, weight.to(residual.dtype), size) + number / size).rsqrt()
         for ids, size in zip((left, right), matrix.size)
     ]
     values = residual * scale[0][left] * scale[1][right]
@@ -177,7 +179,7 @@ def _effect(signs: Sequence[Tensor], left: Tensor, right: Tensor, folds: Tensor,
     total = outside.curvature.sum().clamp(min=torch.finfo(outside.curvature.dtype).tiny)
     number = signs[0].shape[2]
     steps = total.new_zeros(number, number)
-    for some in torch.arange(len(left), device=left.device).split(CHUNK):
+    for some in torch.arange(len(left), device=left.device).split(at_once(CHUNK, left.device)):
         one, other = (
             side[ids[some], folds[some]].to(total.dtype) * 2 - 1 for side, ids in zip(signs, (left, right))
         )

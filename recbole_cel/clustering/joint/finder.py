@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.bounds import at_once
 from ...evidence.numerics import numerical
 from ...evidence.objective import Objective
 from ..event import JOINT_SPLIT, ClusterEvent
@@ -151,7 +152,8 @@ class PairSplitter:
             seen = self._objective.outputs(some.to(self._numbers.device), fold)
             if float(seen.max() - seen.min()) <= ROUNDING:
                 return seen[0].repeat(number)
-        return torch.cat([self._objective.outputs(some, fold) for some in self._numbers.split(MAX_INTERACTIONS)])
+        parts = self._numbers.split(at_once(MAX_INTERACTIONS, self._numbers.device))
+        return torch.cat([self._objective.outputs(some, fold) for some in parts])
 
     def _share_rows(self) -> bool:
         """Whether all entities of each field have one row."""

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...evidence.bounds import at_once
+from ...evidence.grouping import sum_by_id
 from ...evidence.numerics import check_finite
 from ...evidence.objective import Objective, loss_derivatives
 
@@ -69,8 +71,8 @@ def residuals(
         explained = unexplained = 0.0
         for place, (ids, number) in enumerate(fields):
             found = _derivatives(objective, outputs, targets, weights)
-            residual = torch.bincount(ids, weight * found.residual, number)
-            curvature = torch.bincount(ids, weight * found.curvature, number)
+            residual = sum_by_id(ids, weight * found.residual, number)
+            curvature = sum_by_id(ids, weight * found.curvature, number)
             if not step:
                 strengths.append(_shrinkage(residual, curvature, weight, found))
             change = (residual - strengths[place] * biases[place]) / (curvature + strengths[place])
@@ -86,8 +88,9 @@ def residuals(
 def _derivatives(objective: Objective, outputs: Tensor, targets: Tensor, weights: Tensor) -> Residuals:
     residual, curvature = torch.empty_like(outputs), torch.empty_like(outputs)
     # In parts that fit into caches.
-    for some in torch.arange(0, len(outputs), CHUNK).tolist():
-        part = slice(some, some + CHUNK)
+    size = at_once(CHUNK, outputs.device)
+    for first in range(0, len(outputs), size):
+        part = slice(first, first + size)
         residual[part], curvature[part] = loss_derivatives(objective, outputs[part], targets[part])
     curvature.clamp_(min=max(MIN_CURVATURE * float(curvature.max()), NO_CURVATURE))
     check_finite(residual, "residuals")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 # Rounds of the iteration at most, and the relative change of the singular values that ends it.
 MAX_ROUNDS = 8
@@ -17,7 +17,36 @@ SPARE = 2
 RANK_TOLERANCE = 1e-5
 
 
-class SparseMatrix:
+class SparseMatrix(NamedTuple):
+    """A sparse matrix, row after row, that dense ones can be multiplied by.
+
+    Each row of a product is summed in one order, on any device, so that the same numbers give the same bits.
+
+    Attributes:
+        shape: numbers of rows and columns.
+        starts: shape ``(rows + 1,)``, where each row begins, and the last ends.
+        columns: shape ``(n,)``, column of each entry; entries at the same place are added.
+        values: shape ``(n,)``.
+    """
+
+    shape: tuple[int, int]
+    starts: Tensor
+    columns: Tensor
+    values: Tensor
+
+    def __matmul__(self, block: Tensor) -> Tensor:
+        """The product with ``block`` ``(columns, k)``, shape ``(rows, k)``."""
+        return embedding_bag(
+            self.columns,
+            block.contiguous(),
+            self.starts,
+            mode="sum",
+            per_sample_weights=self.values.to(block.dtype),
+            include_last_offset=True,
+        )
+
+
+class Interactions:
     """A matrix of interactions, with a row for each entity of one field and a column for each of another.
 
     The places are sorted once, for both orders; values may be set again and again.
@@ -30,15 +59,15 @@ class SparseMatrix:
 
     def __init__(self, left: Tensor, right: Tensor, size: tuple[int, int]) -> None:
         self.size = size
-        self._by_row = _Compressed(left, right, size)
-        self._by_column = _Compressed(right, left, (size[1], size[0]))
+        self._by_row = _Sorted(left, right, size)
+        self._by_column = _Sorted(right, left, (size[1], size[0]))
 
-    def with_values(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The matrix with these values ``(n,)``, and its transpose, as sparse tensors."""
+    def with_values(self, values: Tensor) -> tuple[SparseMatrix, SparseMatrix]:
+        """The matrix with these values ``(n,)``, and its transpose."""
         return self._by_row.matrix(values), self._by_column.matrix(values)
 
 
-class _Compressed:
+class _Sorted:
     def __init__(self, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> None:
         self._size = size
         self._order = rows.int().argsort(stable=True)
@@ -46,12 +75,8 @@ class _Compressed:
         self._starts = torch.zeros(size[0] + 1, dtype=torch.int32, device=rows.device)
         self._starts[1:] = torch.bincount(rows, minlength=size[0]).cumsum(0)
 
-    def matrix(self, values: Tensor) -> Tensor:
-        with warnings.catch_warnings():  # that such tensors are new to PyTorch
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.sparse_csr_tensor(
-                self._starts, self._columns, values[self._order], self._size, check_invariants=False
-            )
+    def matrix(self, values: Tensor) -> SparseMatrix:
+        return SparseMatrix(self._size, self._starts, self._columns, values[self._order])
 
 
 class SingularPairs(NamedTuple):
@@ -68,20 +93,22 @@ class SingularPairs(NamedTuple):
     right: Tensor
 
 
-def singular_pairs(matrix: Tensor, transpose: Tensor, number: int, generator: torch.Generator) -> SingularPairs:
+def singular_pairs(
+    matrix: SparseMatrix, transpose: SparseMatrix, number: int, generator: torch.Generator
+) -> SingularPairs:
     """The leading ``number`` singular pairs, or as many as there are.
 
     Each round multiplies a block of columns by the matrix and its transpose, which costs two products of every
     entry with ``number + 2`` numbers; memory is that of a few blocks.
 
     Args:
-        matrix: sparse, of shape ``(rows, columns)``.
+        matrix: of shape ``(rows, columns)``.
         transpose: the same, transposed.
         number: how many are wanted.
         generator: draws the block to begin with, on the CPU.
     """
     width = min(number + SPARE, *matrix.shape)
-    right = torch.randn(matrix.shape[1], width, generator=generator).to(matrix.device, matrix.dtype)
+    right = torch.randn(matrix.shape[1], width, generator=generator).to(matrix.values)
     right = _orthonormal(right)
     before = None
     for _ in range(MAX_ROUNDS):

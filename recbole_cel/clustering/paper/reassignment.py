@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...embedding.assignment import ClusterAssignment
 from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.bounds import at_once
 from ...evidence.codebook import Codebook, sum_of
 from ...evidence.grouping import Chunk, InteractionsByEntity
 from ...evidence.objective import Objective
@@ -61,7 +62,8 @@ def choose_best(
     entities = index.counts.nonzero().squeeze(1)
     before = after = 0.0
     row_change = RowChange()
-    max_interactions = max(1, min(MAX_INTERACTIONS, MAX_LOSSES // max(len(level.alive) for level in at)))
+    device, clusters = entities.device, max(len(level.alive) for level in at)
+    max_interactions = max(1, min(at_once(MAX_INTERACTIONS, device), at_once(MAX_LOSSES, device) // clusters))
     for chunk in index.chunks(entities, max_interactions):
         pieces = list(chunk.pieces(max_interactions))
         seen: list[Probe] = []
@@ -152,7 +154,7 @@ def _checked_losses(
         part = chunk.of(tried)
         losses = exact.new_zeros(len(part.entities))
         with level.assignment.provisionally(part.entities, level.alive[choice[tried]]), torch.no_grad():
-            for piece in part.pieces(MAX_INTERACTIONS):
+            for piece in part.pieces(at_once(MAX_INTERACTIONS, exact.device)):
                 outputs = objective.outputs(piece.interactions)
                 each = objective.loss(outputs, objective.targets(piece.interactions))
                 losses += piece.sum_by_entity(objective.weights(piece.interactions) * each)

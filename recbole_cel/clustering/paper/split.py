@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...embedding.assignment import ClusterAssignment
 from ...embedding.clustered import ClusteredEmbedding
+from ...evidence.bounds import at_once
 from ...evidence.grouping import InteractionsByEntity
 from ...evidence.objective import Objective, loss_slope
 from ...evidence.probe import probe_chunk
@@ -78,6 +79,7 @@ def propose_split(
     max_members = max_members or max(2, MAX_NUMBERS // width)
     max_clusters = max(1, MAX_NUMBERS // width**2)
     beyond = torch.zeros(assignment.num_entities, dtype=torch.bool, device=index.counts.device)
+    in_one_pass = at_once(MAX_INTERACTIONS, beyond.device)
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
     interactions = torch.zeros_like(assignment.members)
@@ -86,8 +88,8 @@ def propose_split(
         drawn = torch.rand(assignment.num_entities, generator=generator, dtype=loss.dtype).to(loss.device)
 
     def features(entities: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for chunk in index.chunks(entities, MAX_INTERACTIONS):
-            seen = probe_chunk(objective, tables, chunk, MAX_INTERACTIONS)
+        for chunk in index.chunks(entities, in_one_pass):
+            seen = probe_chunk(objective, tables, chunk, in_one_pass)
             slope = (seen.weights * loss_slope(objective, seen.outputs, seen.targets)).unsqueeze(1)
             gradients = chunk.sum_by_entity((slope * seen.jacobian).double())
             losses = chunk.sum_by_entity((seen.weights * objective.loss(seen.outputs, seen.targets)).double())
