@@ -204,8 +204,8 @@ def scale() -> str:
         shares = f"{work[0] / training[0]:.2f} | {sum(work) / sum(training):.2f}"
         table = run["method"] if _on_cpu(run) else f"{run['method']} (GPU)"
         lines.append(
-            f"| {run['ids']:,} | {table} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | {whole:.1f} | "
-            f"{run['auc']:.4f} | {run['memory'] / 1e9:.2f} | {run['bytes'] / (2 * run['ids']):.0f} | "
+            f"| {run['ids']:,} | {table} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | "
+            f"{whole:.1f} | {run['auc']:.4f} | {run['memory'] / 1e9:.2f} | {run['bytes'] / (2 * run['ids']):.0f} | "
             f"{run['commit']} |"
         )
     if all(map(_on_cpu, runs)):
