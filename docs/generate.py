@@ -205,8 +205,8 @@ def scale() -> str:
         table = run["method"] if _on_cpu(run) else f"{run['method']} (GPU)"
         lines.append(
             f"| {run['ids']:,} | {table} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | "
-            f"{whole:.1f} | {run['auc']:.4f} | {run['memory'] / 1e9:.2f} | {run['bytes'] / (2 * run['ids']):.0f} | "
-            f"{run['commit']} |"
+            f"{whole:.1f} | {run['auc']:.4f} | {run['memory'] / 1e9:.2f} | "
+            f"{run['bytes'] / (2 * run['ids']):.0f} | {run['commit']} |"
         )
     if all(map(_on_cpu, runs)):
         lines += ["", "There was no machine with a GPU to run this on yet."]
