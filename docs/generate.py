@@ -194,6 +194,10 @@ def scale() -> str:
         "epoch and in all of them; few epochs are made, so that of a run of default length is less. Memory is the",
         "largest resident set above the data.",
         "",
+        "![Milliseconds of a step, microseconds of an interaction and gigabytes against ids](scale.svg)",
+        "",
+        "The picture is drawn by `python docs/scale_picture.py`.",
+        "",
         f"| {' | '.join(SCALE_COLUMNS)} |",
         "| --- " * len(SCALE_COLUMNS) + "|",
     ]

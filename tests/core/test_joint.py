@@ -11,7 +11,7 @@ from recbole_cel.clustering.joint.directions import find_directions
 from recbole_cel.clustering.joint.finder import PairSplitter
 from recbole_cel.clustering.joint.residuals import residuals
 from recbole_cel.clustering.joint.sensitivity import sensitivity
-from recbole_cel.clustering.joint.singular import Interactions, singular_pairs
+from recbole_cel.clustering.joint.singular import Interactions, _orthonormalise, singular_pairs
 from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding
 from recbole_cel.evidence import ModuleObjective, squared_error
 from recbole_cel.experiments.pairs import Pairs, plant_groups, plant_parity, plant_ratings, plant_three_fields
@@ -101,6 +101,19 @@ def test_singular_pairs_are_those_of_the_dense_matrix():
     assert abs(float(found.left[:, 0] @ one[:, 0])) > 0.999
     assert float(found.left[:, 0] @ one[:, 0]) * float(found.right[:, 0] @ other[0]) > 0.99
     assert torch.allclose(found.left.T @ found.left, torch.eye(3), atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [5, 2])
+def test_columns_are_made_orthonormal_in_place(rank):
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(200, rank, generator=generator) @ torch.randn(rank, 5, generator=generator)
+    block = before * torch.logspace(0, 3, 5)
+    wanted = block.clone()
+    factor = _orthonormalise(block)
+    assert torch.allclose(block.double() @ factor, wanted.double(), rtol=1e-4, atol=1e-3)
+    lengths = torch.linalg.eigvalsh(block.T @ block)
+    assert torch.allclose(lengths, (torch.arange(5) >= 5 - rank).float(), atol=1e-4)
+    assert torch.allclose(torch.linalg.svdvals(factor).float(), torch.linalg.svdvals(wanted), rtol=1e-3, atol=1e-2)
 
 
 def test_a_matrix_of_low_rank_has_as_many_pairs():

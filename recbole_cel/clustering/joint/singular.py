@@ -15,6 +15,8 @@ TOLERANCE = 1e-3
 SPARE = 2
 # Of the largest singular value, below which one is rounding.
 RANK_TOLERANCE = 1e-5
+# Rows of a block that are multiplied at once.
+CHUNK = 1 << 16
 
 
 class SparseMatrix(NamedTuple):
@@ -70,13 +72,13 @@ class Interactions:
 class _Sorted:
     def __init__(self, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> None:
         self._size = size
-        self._order = rows.int().argsort(stable=True)
-        self._columns = columns.int()[self._order]
+        self._order = rows.int().argsort(stable=True).int()
+        self._columns = columns.int().index_select(0, self._order)
         self._starts = torch.zeros(size[0] + 1, dtype=torch.int32, device=rows.device)
         self._starts[1:] = torch.bincount(rows, minlength=size[0]).cumsum(0)
 
     def matrix(self, values: Tensor) -> SparseMatrix:
-        return SparseMatrix(self._size, self._starts, self._columns, values[self._order])
+        return SparseMatrix(self._size, self._starts, self._columns, values.index_select(0, self._order))
 
 
 class SingularPairs(NamedTuple):
@@ -109,23 +111,44 @@ def singular_pairs(
     """
     width = min(number + SPARE, *matrix.shape)
     right = torch.randn(matrix.shape[1], width, generator=generator).to(matrix.values)
-    right = _orthonormal(right)
-    before = None
+    _orthonormalise(right)
+    left, before = right, None
     for _ in range(MAX_ROUNDS):
-        left = _orthonormal(matrix @ right)
-        image = transpose @ left
-        # Of the small factor of the image: its singular values are those of the matrix within the block.
-        values = torch.linalg.eigvalsh((image.T @ image).double()).clamp(min=0).sqrt().flip(0)[:number]
-        right = _orthonormal(image)
-        if before is not None and bool(((values - before).abs() <= TOLERANCE * values[:1]).all()):
+        # Gives up the block of the round before: where ids are many, blocks are what takes the most memory.
+        left = right
+        left = matrix @ right
+        _orthonormalise(left)
+        right = transpose @ left
+        factor = _orthonormalise(right)
+        # The matrix within the blocks, whose singular values are those of the matrix.
+        turn, values, turned = torch.linalg.svd(factor.T)
+        if before is not None and bool(((values - before).abs() <= TOLERANCE * values[:1])[:number].all()):
             break
         before = values
-    # The block is turned so that its columns are singular vectors.
-    turn, values, turned = torch.linalg.svd(left.T @ (matrix @ right))
+    # The blocks are turned so that their columns are singular vectors.
     kept = values[:number] > RANK_TOLERANCE * values[:1]
     number = int(kept.sum())
-    return SingularPairs(left @ turn[:, :number], values[:number], right @ turned.T[:, :number])
+    left, right = (side @ by[:, :number].to(side.dtype) for side, by in ((left, turn), (right, turned.T)))
+    return SingularPairs(left, values[:number].to(left.dtype), right)
 
 
-def _orthonormal(block: Tensor) -> Tensor:
-    return torch.linalg.qr(block).Q
+def _orthonormalise(block: Tensor) -> Tensor:
+    """Make the columns of ``block`` ``(n, k)`` orthonormal, in place, or zero where there are fewer.
+
+    Returned is the factor ``(k, k)``, float64, that they have to be multiplied by to give the block as it was. It
+    comes from the products of columns with each other, twice, which makes up for rounding; a QR decomposition
+    would hold three more blocks.
+    """
+    factor = torch.eye(block.shape[1], dtype=torch.float64, device=block.device)
+    for _ in range(2):
+        products = torch.zeros_like(factor)
+        for part in block.split(CHUNK):
+            products += part.double().T @ part.double()
+        squares, directions = torch.linalg.eigh(products)
+        some = squares > RANK_TOLERANCE**2 * squares[-1:]
+        lengths = torch.where(some, squares, 0.0).sqrt()
+        turn = directions * torch.where(some, 1 / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0)
+        for part in block.split(CHUNK):
+            part.copy_(part @ turn.to(part.dtype))
+        factor = lengths.unsqueeze(1) * directions.T @ factor
+    return factor
