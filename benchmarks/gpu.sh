@@ -5,10 +5,15 @@
 #
 # needs a checkout and an environment with PyTorch for CUDA and what the README installs; nothing is downloaded.
 # Lines are added to FILE (default: gpu.jsonl), as those of benchmarks/results/scale.jsonl.
-set -euo pipefail
+set -uo pipefail
 lines=$(realpath "${1:-gpu.jsonl}")
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-# Where setting up PyTorch takes longer than the tests, several processes are no faster.
-python -m pytest -n 0 -m cuda tests/devices
-python benchmarks/scale.py --device cuda --ids 100000 1000000 --epochs 3 --methods full cel "cel, one level" --json "$lines"
+python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "PyTorch sees no GPU here")' || exit 1
+status=0
+# One process: setting up PyTorch takes longer than the tests.
+python -m pytest -n 0 -m cuda tests/devices || status=1
+scale="python benchmarks/scale.py --device cuda --epochs 3 --json $lines"
+$scale --ids 100000 1000000 --methods full cel "cel, one level" || status=1
+$scale --ids 1000000 --methods cel --reproducible || status=1
+exit $status

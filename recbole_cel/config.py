@@ -10,6 +10,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import torch
 from recbole.config import Config as RecBoleConfig
 
 from .inputs import command_line, keys, unsafe, yaml_files
@@ -77,6 +78,9 @@ class Config(RecBoleConfig):
         self._command_line = command_line
         register_metrics()
         super().__init__(model, dataset, config_file_list, config_dict)
+        if not self["use_gpu"]:
+            # RecBole's own looks at gpu_id only.
+            self.final_config_dict["device"] = torch.device("cpu")
         settings = CELSettings.from_config(self.final_config_dict)
         strategy = split_name(self.model)[1]
         if settings.resume is not None and not Path(settings.resume).is_file():

@@ -129,7 +129,8 @@ class ClusterOptimiser:
         growing = [
             name
             for name, levels in self.fields.items()
-            if with_room(levels) and (schedule.retries if schedule.rests(name) else schedule.splits)
+            # Asked last: it looks at the codes, and is asked after every step.
+            if (schedule.retries if schedule.rests(name) else schedule.splits) and with_room(levels)
         ]
         jointly = len(self.fields) > 1 and (schedule.starts or any(map(schedule.rests, growing)))
         reassigned = list[str]()

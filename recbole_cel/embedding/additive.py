@@ -96,6 +96,11 @@ def _bags(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     return (sizes.cumsum(0) - sizes).int()
 
 
+def _all_at_once(rows: Tensor) -> bool:
+    """Whether gradients are added to all tables in one go: faster for numbers, and on a GPU, which starts slowly."""
+    return rows.shape[1] == 1 or rows.is_cuda
+
+
 class _SumsOfRows(torch.autograd.Function):
     """Sums of one row of each of some tables: several times faster than selections, above all backward."""
 
@@ -107,7 +112,7 @@ class _SumsOfRows(torch.autograd.Function):
         starts = _starts(ctx.sizes, weights[0].device).split([one.shape[1] for one in clusters])
         rows = torch.cat([(of_sum.int() + start).flatten() for of_sum, start in zip(clusters, starts)])
         bags = _bags(tuple([of_sum.shape for of_sum in clusters]), rows.device)
-        if weights[0].shape[1] == 1:
+        if _all_at_once(weights[0]):
             ctx.save_for_backward(rows)
         summed = F.embedding_bag(rows, torch.cat(weights), bags, mode="sum")
         return summed.view(len(found), -1, summed.shape[1]).transpose(0, 1)
@@ -118,11 +123,14 @@ class _SumsOfRows(torch.autograd.Function):
         of_sums = [of_sum.contiguous() for of_sum in gradient.unbind(dim=1)]
         total = gradient.new_zeros(sum(ctx.sizes), gradient.shape[2])
         totals = total.split(ctx.sizes)
-        if gradient.shape[2] == 1:
-            # One addition of numbers is faster than many of rows.
+        if _all_at_once(total):
             (rows,) = ctx.saved_tensors
-            numbers = [of_sum.expand(-1, one.levels).flatten() for of_sum, one in zip(of_sums, ctx.found)]
-            total.squeeze(1).index_add_(0, rows, torch.cat(numbers))
+            every = [of_sum.unsqueeze(1).expand(-1, one.levels, -1) for of_sum, one in zip(of_sums, ctx.found)]
+            added = torch.cat([of_sum.flatten(0, 1) for of_sum in every])
+            if added.shape[1] == 1:
+                total.squeeze(1).index_add_(0, rows, added.squeeze(1))
+            else:
+                total.index_add_(0, rows, added)
             return (None, *totals)
         of_tables = [
             (of_sum, chosen) for of_sum, one in zip(of_sums, ctx.found) for chosen in one.by_level().unbind()

@@ -11,13 +11,13 @@ MEMORY_OF_ONE = 1 << 30
 MAX_TIMES = 64
 
 
-def at_once(number: int, device: torch.device) -> int:
-    """How many are done at once on ``device``, where a CPU does ``number``.
+def at_once(number: int, device: torch.device, most: int = MAX_TIMES) -> int:
+    """How many are done at once on ``device``, where a CPU does ``number``: that many ``most`` times, at most.
 
     It depends on the size of the memory, and not on what is free of it: sums over other parts are rounded
     otherwise, and the same card shall give the same results.
     """
-    return number * _times(device)
+    return number * min(most, _times(device))
 
 
 @cache

@@ -82,7 +82,7 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
         likelihood = likelihood.mean() - mean @ precision @ mean - torch.logdet(covariance)
         mean = rows.mean(dim=0)
         centred = rows - mean
-        covariance = centred.T @ centred / len(rows) + torch.cholesky_inverse(factors).mean(dim=0) + FLOOR * eye
+        covariance = centred.T @ centred / len(rows) + _mean_inverse(factors) + FLOOR * eye
         return mean, covariance, float(likelihood)
 
     mean, covariance = accelerate(step, linear.new_zeros(width), FIRST_DEVIATION**2 * eye)
@@ -90,6 +90,20 @@ def fit_prior(losses: Quadratic, dispersion: float) -> Prior:
     fitted = torch.linalg.inv(covariance) - eye / FIRST_DEVIATION**2
     precision = axes @ fitted @ axes.T + torch.eye(len(axes)).to(axes) / FIRST_DEVIATION**2
     return Prior((axes @ mean).to(losses.linear.dtype), (dispersion * precision).to(losses.linear.dtype))
+
+
+def _mean_inverse(factors: Tensor) -> Tensor:
+    """The mean of the inverses of matrices with these Cholesky ``factors`` ``(E, D, D)``, shape ``(D, D)``."""
+    if factors.device.type == "cpu":
+        return torch.cholesky_inverse(factors).mean(dim=0)
+    return _mean_inverse_of_all(factors)
+
+
+def _mean_inverse_of_all(factors: Tensor) -> Tensor:
+    """The same in one go: ``cholesky_inverse`` has a GPU invert one after the other."""
+    eye = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
+    halves = torch.linalg.solve_triangular(factors, eye, upper=False).flatten(0, 1)
+    return halves.T @ halves / len(factors)
 
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, float]]

@@ -79,7 +79,10 @@ class TrainingEvidence:
             lookups: all that was looked up.
             outputs: shape ``(B,)``, what the loss was computed from.
         """
-        if outputs.shape != interactions.shape or not outputs.requires_grad or bool((interactions < 0).any()):
+        if outputs.shape != interactions.shape or not outputs.requires_grad:
+            return
+        # Only where processes share a batch are there rows that nobody has; a GPU would have to be waited for.
+        if self._objective.shared and bool((interactions < 0).any()):
             return
         if not outputs.is_leaf:
             outputs.retain_grad()
@@ -90,9 +93,10 @@ class TrainingEvidence:
         if self._pending is None:
             return
         (interactions, lookups, outputs), self._pending = self._pending, None
-        slopes = outputs.grad
-        if slopes is None:
+        if outputs.grad is None:
             return
+        # Half a precision could not hold the reciprocals.
+        slopes = outputs.grad.float()
         found = {
             name: [_own(table, lookups, len(outputs)) for table in tables] for name, tables in self._fields.items()
         }

@@ -26,6 +26,8 @@ class TokenTable(nn.Module):
     """
 
     _offsets: Tensor
+    _stacked_columns: Tensor
+    _restore: Tensor | None
 
     def __init__(
         self,
@@ -38,14 +40,17 @@ class TokenTable(nn.Module):
         super().__init__()
         self.own = nn.ModuleDict(own)
         self._own_columns = [field_names.index(name) for name in own]
-        self._stacked_columns = [c for c, name in enumerate(field_names) if name not in own]
-        sizes = [field_sizes[column] for column in self._stacked_columns]
+        stacked = [c for c, name in enumerate(field_names) if name not in own]
+        sizes = [field_sizes[column] for column in stacked]
         self.stacked = nn.Embedding(sum(sizes), embedding_dim) if sizes else None
         if self.stacked is not None:
             nn.init.normal_(self.stacked.weight, 0.0, std)
         self.register_buffer("_offsets", torch.tensor([0, *accumulate(sizes)][:-1]), persistent=False)
-        order = self._own_columns + self._stacked_columns
-        self._restore = None if order == sorted(order) else [order.index(c) for c in range(len(order))]
+        # Lists of Python would be copied to a GPU in every step.
+        self.register_buffer("_stacked_columns", torch.tensor(stacked), persistent=False)
+        order = self._own_columns + stacked
+        restore = None if order == sorted(order) else torch.tensor([order.index(c) for c in range(len(order))])
+        self.register_buffer("_restore", restore, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embeddings ``(B, F, d)`` of ``ids`` ``(B, F)``."""
@@ -56,6 +61,6 @@ class TokenTable(nn.Module):
         else:
             parts = [table(column).unsqueeze(1) for column, table in zip(columns, tables)]
         if self.stacked is not None:
-            parts.append(self.stacked(ids[:, self._stacked_columns] + self._offsets))
+            parts.append(self.stacked(ids.index_select(1, self._stacked_columns) + self._offsets))
         rows = torch.cat(parts, dim=1)
-        return rows if self._restore is None else rows[:, self._restore]
+        return rows if self._restore is None else rows.index_select(1, self._restore)

@@ -127,9 +127,8 @@ def _one(
     torch.set_num_threads(threads)
     if rank:
         logging.disable(logging.CRITICAL)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local % torch.cuda.device_count())
     try:
+        _take_gpu(local)
         with joined_as(rank, size, *address):
             found = RESULT, run(lambda value: end.send((NOTE, value)))
     except Exception as error:
@@ -139,6 +138,20 @@ def _one(
     with suppress(BrokenPipeError):
         end.send(found)
     end.close()
+
+
+def _take_gpu(local: int) -> None:
+    """Have the process use the GPU of its place on this machine, if there are any.
+
+    Raises:
+        SettingError: if there are fewer: NCCL does not let two processes share one.
+    """
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number and local >= number:
+        hint = "set the environment's CUDA_VISIBLE_DEVICES to nothing to train on CPUs"
+        raise SettingError("nproc", f"asks for more processes than the {number} GPUs here; {hint}")
+    if number:
+        torch.cuda.set_device(local)
 
 
 def _end_with_parent() -> None:

@@ -7,7 +7,7 @@ from reference.paper import reference_reassign
 from written import reassign
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, levels_of
+from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, additive, levels_of
 from recbole_cel.embedding.additive import look_up
 from recbole_cel.embedding.assignment import look_up_levels
 from recbole_cel.embedding.slots import record_slots
@@ -69,7 +69,10 @@ def test_rows_of_the_levels_add_up(options, shape, folds):
 
 @pytest.mark.parametrize("width", [1, 5])
 @pytest.mark.parametrize("recorded", [(), (0,), (0, 1)])
-def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded):
+@pytest.mark.parametrize("at_once", [None, True])
+def test_several_tables_are_looked_up_as_one_after_the_other(width, recorded, at_once, monkeypatch):
+    if at_once is not None:
+        monkeypatch.setattr(additive, "_all_at_once", lambda rows: at_once)  # as on a GPU
     torch.manual_seed(1)
     tables = []
     for sizes in ((9,), (300, 2, 7), (4, 4)):

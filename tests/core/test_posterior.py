@@ -168,3 +168,9 @@ def test_a_curvature_of_lower_rank_makes_a_metric():
     whitening = Whitening.of(curvature, Prior(torch.zeros(2), torch.eye(2)))
     rows = torch.randn(4, 2)
     assert torch.allclose(whitening.unwhiten(whitening.whiten(rows)), rows, atol=1e-3)
+
+
+def test_inverses_are_averaged_alike_one_by_one_and_in_one_go():
+    values = torch.randn(30, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    factors = cholesky(values @ values.mT)
+    assert torch.allclose(prior._mean_inverse(factors), prior._mean_inverse_of_all(factors))

@@ -259,6 +259,14 @@ def test_numbers_too_small_for_the_processor_become_zero_in_a_run_and_not_by_an_
     assert (tiny * 0.5).item() == 0
 
 
+@pytest.mark.parametrize(("use_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_used_only_if_it_may_be(use_gpu, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert config(use_gpu=use_gpu)["device"] == torch.device(device)
+
+
 def test_importing_the_package_leaves_the_metrics_of_recbole_alone():
     code = (
         "import recbole_cel.config, recbole.evaluator as e; before = 'mse' in e.metrics_dict\n"

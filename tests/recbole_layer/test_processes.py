@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recbole_cel.options import SettingError
-from recbole_cel.processes.launch import _is_of_others, _sendable
+from recbole_cel.processes.launch import _is_of_others, _sendable, _take_gpu
 from recbole_cel.runs import checkpoint
 from recbole_cel.trainer.divergence import DivergenceError
 
@@ -26,6 +26,20 @@ def train():
     print("RESULT", json.dumps(run(model, "tiny", config_dict=options, **processes)["test_result"]))
 sys.exit(in_one_line(train))
 """
+
+
+def test_each_process_has_a_gpu_of_its_own_or_is_refused(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    _take_gpu(0)
+    _take_gpu(1)
+    with pytest.raises(SettingError, match="more processes than the 2 GPUs here"):
+        _take_gpu(2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    _take_gpu(2)
+    assert taken == [0, 1]
 
 
 def start(model, number, options, folder, **processes):

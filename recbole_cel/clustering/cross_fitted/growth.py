@@ -86,11 +86,12 @@ def grow(
             choice = closest(targets, points)
             points = centroids(members, points, choice)
     # A child of a child was split from a cluster that is new itself.
-    parents = parents.clone()
-    for new in range(len(parents)):
-        while parents[new] >= first:
-            parents[new] = parents[parents[new] - first]
-    return Growth(points, parents, choice)
+    origin = parents.tolist()
+    for new, parent in enumerate(origin):
+        while parent >= first:
+            parent = origin[parent - first]
+        origin[new] = parent
+    return Growth(points, parents.new_tensor(origin), choice)
 
 
 class Members(NamedTuple):

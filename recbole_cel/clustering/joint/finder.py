@@ -29,6 +29,8 @@ TEST_FOLDS = 4
 # Interactions in one pass through the model, and those that tell how outputs depend on pairs of rows.
 MAX_INTERACTIONS = 1 << 16
 SAMPLE = 256
+# A model may need much more memory for an interaction than we do; so many times the bound on a GPU.
+MAX_PASS = 8
 # Outputs that differ by no more are one.
 ROUNDING = 1e-5
 NOTHING = JointSplit(0, ([], []), 0)
@@ -152,7 +154,7 @@ class PairSplitter:
             seen = self._objective.outputs(some.to(self._numbers.device), fold)
             if float(seen.max() - seen.min()) <= ROUNDING:
                 return seen[0].repeat(number)
-        parts = self._numbers.split(at_once(MAX_INTERACTIONS, self._numbers.device))
+        parts = self._numbers.split(at_once(MAX_INTERACTIONS, self._numbers.device, MAX_PASS))
         return torch.cat([self._objective.outputs(some, fold) for some in parts])
 
     def _share_rows(self) -> bool:
