@@ -97,7 +97,7 @@ def _bags(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
 
 
 def _all_at_once(rows: Tensor) -> bool:
-    """Whether gradients are added to all tables in one go: faster for numbers, and on a GPU, which starts slowly."""
+    """Whether gradients are added to all tables in one go: faster for numbers, and on GPUs, which start slowly."""
     return rows.shape[1] == 1 or rows.is_cuda
 
 
