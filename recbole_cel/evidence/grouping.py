@@ -127,7 +127,7 @@ class InteractionsByEntity:
         num_folds: number of folds F.
 
     Attributes:
-        order: interaction numbers sorted by entity and fold, shape ``(n,)``.
+        order: interaction numbers sorted by entity and fold, shape ``(n,)``, int32 where that holds them.
         counts: interactions of each entity, shape ``(N,)``.
         num_folds: number of folds F.
     """
@@ -136,10 +136,12 @@ class InteractionsByEntity:
         self, entities: Tensor, num_entities: int, folds: Tensor | None = None, num_folds: int = 1
     ) -> None:
         keys = entities if folds is None else entities * num_folds + folds
-        self.order = torch.argsort(keys, stable=True)
+        order = torch.argsort(keys, stable=True)
+        # Held as long as training lasts, so in as few bytes as will do.
+        self.order = order.int() if len(order) < 1 << 31 else order
         self.counts = torch.bincount(entities, minlength=num_entities)
         self.num_folds = num_folds
-        self._folds = folds
+        self._folds = None if folds is None else folds.to(torch.uint8)
         self._starts = self.counts.cumsum(0) - self.counts
 
     def chunks(self, entities: Tensor, max_interactions: int) -> Iterator[Chunk]:
@@ -160,6 +162,6 @@ class InteractionsByEntity:
     def _chunk(self, entities: Tensor, counts: Tensor) -> Chunk:
         owner = torch.repeat_interleave(torch.arange(len(entities), device=entities.device), counts)
         within = torch.arange(len(owner), device=entities.device) - (counts.cumsum(0) - counts)[owner]
-        interactions = self.order[self._starts[entities][owner] + within]
-        fold = torch.zeros_like(owner) if self._folds is None else self._folds[interactions]
+        interactions = self.order[self._starts[entities][owner] + within].long()
+        fold = torch.zeros_like(owner) if self._folds is None else self._folds[interactions].long()
         return Chunk(entities, interactions, owner, fold, self.num_folds)
