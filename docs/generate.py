@@ -24,7 +24,7 @@ FAULTS, SCALE = RESULTS / "faults.jsonl", RESULTS / "scale.jsonl"
 # Runs that had the machine for themselves, so that their seconds can be compared.
 TIMED = "whole runs, alone on two cores, two threads"
 SCALE_COLUMNS = (
-    *("ids a field", "tables", "d", "step, ms", "epochs", "cluster work: first epoch", "all"),
+    *("ids a field", "interactions", "tables", "d", "step, ms", "epochs", "cluster work: first epoch", "all"),
     *("µs an interaction", "test AUC", "GB", "bytes an id, with Adam's state", "commit"),
 )
 # What is said elsewhere, or of what was found.
@@ -188,8 +188,7 @@ def scale() -> str:
         "# As ids become many",
         "",
         "Written by `python docs/generate.py` from `benchmarks/results/scale.jsonl`, which",
-        "`python benchmarks/scale.py --json` adds to: a DeepFM of two fields, 10 interactions an id of each, Zipf",
-        "popularity, planted tastes, batches of 4,096, the same fused Adam for all,",
+        "`python benchmarks/scale.py --json` adds to: a DeepFM of two fields, Zipf popularity, planted tastes, batches of 4,096, the same fused Adam for all,",
         f"{runs[0]['threads']} threads. *Cluster work* is a share of the time of training steps, in the first",
         "epoch and in all of them; few epochs are made, so that of a run of default length is less. Memory is the",
         "largest resident set above the data.",
@@ -208,8 +207,9 @@ def scale() -> str:
         shares = f"{work[0] / training[0]:.2f} | {sum(work) / sum(training):.2f}"
         table = run["method"] if _on_cpu(run) else f"{run['method']} (GPU)"
         lines.append(
-            f"| {run['ids']:,} | {table} | {run['dim']} | {per_step:.1f} | {run['epochs']} | {shares} | "
-            f"{whole:.1f} | {run['auc']:.4f} | {run['memory'] / 1e9:.2f} | "
+            f"| {run['ids']:,} | {run['interactions']:,} | {table} | {run['dim']} | "
+            f"{per_step:.1f} | {run['epochs']} | {shares} | {whole:.1f} | "
+            f"{run['auc']:.4f} | {run['memory'] / 1e9:.2f} | "
             f"{run['bytes'] / (2 * run['ids']):.0f} | {run['commit']} |"
         )
     if all(map(_on_cpu, runs)):
