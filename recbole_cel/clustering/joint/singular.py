@@ -114,10 +114,11 @@ def singular_pairs(
     _orthonormalise(right)
     left, before = right, None
     for _ in range(MAX_ROUNDS):
-        # Gives up the block of the round before: where ids are many, blocks are what takes the most memory.
+        # Each block is given up before its successor is made: where ids are many, they take the most memory.
         left = right
         left = matrix @ right
         _orthonormalise(left)
+        right = left
         right = transpose @ left
         factor = _orthonormalise(right)
         # The matrix within the blocks, whose singular values are those of the matrix.
