@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .assignment import LookedUp, look_up_levels
+from .assignment import look_up_levels
 from .clustered import ClusteredEmbedding
+from .looked_up import LookedUp
 from .slots import watch
 
 

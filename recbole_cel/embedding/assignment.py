@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .folds import LeakError, folds_of_batch
+from .folds import LeakError, folds_of_batch, once_a_batch
 from .full import check_ids
+from .looked_up import LookedUp
 from .packed_codes import PackedCodes, smallest_integer_type
 
 
@@ -205,36 +205,20 @@ def extend_ids(assignments: Sequence[ClusterAssignment], num_entities: int, like
         one.extend(num_entities, like)
 
 
-class LookedUp(NamedTuple):
-    """What some ids are assigned to in several levels, still packed.
-
-    Attributes:
-        parts: for levels that follow each other: the codes that they share, what was looked up, and which of its
-            levels they are.
-    """
-
-    parts: list[tuple[PackedCodes, Tensor, slice]]
-
-    @property
-    def levels(self) -> int:
-        """Number of levels L."""
-        return sum(levels.stop - levels.start for _, _, levels in self.parts)
-
-    def by_id(self) -> Tensor:
-        """Clusters of n ids in each of L levels, int64 of shape ``(n, L)``."""
-        found = [codes.by_id(words, levels) for codes, words, levels in self.parts]
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
-
-    def by_level(self) -> Tensor:
-        """The same of shape ``(L, n)``."""
-        found = [codes.by_level(words, levels) for codes, words, levels in self.parts]
-        return found[0] if len(found) == 1 else torch.cat(found)
-
-
 def look_up_levels(
     assignments: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None = None
 ) -> LookedUp:
     """Look ``entities`` ``(*)`` up in several assignments; arguments and errors as for the call of one."""
+    if entities is None or folds is not None:
+        return _look_up_levels(assignments, entities, folds)
+    # Codes that change count as others.
+    what = tuple([(one, one.codes.words._version) for one in assignments])
+    return once_a_batch(what, entities, lambda: _look_up_levels(assignments, entities, None))
+
+
+def _look_up_levels(
+    assignments: Sequence[ClusterAssignment], entities: Tensor | None, folds: Tensor | None
+) -> LookedUp:
     parts = list[tuple[PackedCodes, Tensor, slice]]()
     for codes, group in groupby(assignments, key=attrgetter("codes")):
         levels = list(group)

@@ -8,12 +8,15 @@ interaction looks that of its own fold up. Target encoding avoids the same leak 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class LeakError(RuntimeError):
@@ -42,12 +45,29 @@ class _Batch:
         self._columns = columns
         self._fold = fold
         self._folds: dict[int, Tensor] = {}
+        self._held: dict[Hashable, list[tuple[Tensor, Any]]] = {}
 
     def folds(self, number: int) -> Tensor:
         if number not in self._folds:
             own = fold_of(self._columns, number)
             self._folds[number] = own if self._fold is None else torch.full_like(own, self._fold)
         return self._folds[number]
+
+    def once(self, what: Hashable, entities: Tensor, make: Callable[[], T]) -> T:
+        held = self._held.setdefault(what, [])
+        for ids, made in held:
+            if _same(ids, entities):
+                return made
+        # A copy, for ids may be changed in place; where it would not be compared, the tensor itself.
+        held.append((entities.clone() if entities.device.type == "cpu" else entities, make()))
+        return held[-1][1]
+
+
+def _same(held: Tensor, entities: Tensor) -> bool:
+    """Whether ids are the same, as far as that can be told without waiting for a GPU."""
+    if held.device.type != "cpu":
+        return held is entities
+    return held.dtype == entities.dtype and torch.equal(held, entities)
 
 
 _batch: ContextVar[_Batch | None] = ContextVar("batch", default=None)
@@ -77,3 +97,17 @@ def folds_of_batch(number: int) -> Tensor | None:
     """
     batch = _batch.get()
     return None if batch is None else batch.folds(number)
+
+
+def once_a_batch(what: Hashable, entities: Tensor, make: Callable[[], T]) -> T:
+    """What ``make`` makes of ``entities`` ``(*)``, made but once within the present batch.
+
+    A model looks the same ids up in its rows and in its biases. Outside of :func:`cross_fitted` nothing is kept.
+
+    Args:
+        what: tells what is made from other things.
+        entities: ids, which on a GPU do not change within the batch.
+        make: makes it.
+    """
+    batch = _batch.get()
+    return make() if batch is None else batch.once(what, entities, make)

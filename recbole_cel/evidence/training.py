@@ -109,7 +109,9 @@ class TrainingEvidence:
             jacobian = (gradients * scale).to(torch.float16)
             self._jacobian[name][interactions] = jacobian
             self._rest[name][interactions] = outputs.detach() - (jacobian.float() * rows).sum(dim=1)
-        self._seen[interactions] = self._mine[interactions] = True
+        self._mine[interactions] = True
+        if self._objective.shared:
+            self._seen[interactions] = True
 
     def gather(self) -> None:
         """Take what other processes have met, if there are any; all call this at once."""

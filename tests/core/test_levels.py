@@ -7,9 +7,19 @@ from reference.paper import reference_reassign
 from written import reassign
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.embedding import AdditiveEmbedding, ClusterAssignment, ClusteredEmbedding, additive, levels_of
+from recbole_cel.embedding import (
+    AdditiveEmbedding,
+    ClusterAssignment,
+    ClusteredEmbedding,
+    additive,
+    cross_fitted,
+    fold_of,
+    levels_of,
+    shared_assignments,
+)
 from recbole_cel.embedding.additive import look_up
 from recbole_cel.embedding.assignment import look_up_levels
+from recbole_cel.embedding.packed_codes import PackedCodes
 from recbole_cel.embedding.slots import record_slots
 
 
@@ -103,6 +113,46 @@ def test_levels_of_one_field_and_fold_are_looked_up_together():
     views = torch.stack([level.assignment.views(torch.arange(40)) for level in levels])
     assert torch.equal(together.by_level(), views[:, torch.arange(40), fold])
     assert torch.equal(together.by_id(), together.by_level().T)
+
+
+def test_ids_are_looked_up_once_a_batch_and_again_where_they_or_codes_change(monkeypatch):
+    levels = shared_assignments(50, [4, 4], [4, 4], folds=3)
+    rows, biases = (AdditiveEmbedding([ClusteredEmbedding(one, width) for one in levels]) for width in (3, 1))
+    made = []
+    look_up_codes = PackedCodes.look_up
+    monkeypatch.setattr(
+        PackedCodes, "look_up", lambda self, *place: made.append(place) or look_up_codes(self, *place)
+    )
+    ids, others = torch.randint(50, (20,)), torch.randint(50, (20,))
+
+    def expected(table, some, folds):
+        chosen = [level.assignment.views(some)[torch.arange(20), folds] for level in table.levels]
+        return sum(level.weight[one] for level, one in zip(table.levels, chosen))
+
+    with cross_fitted([ids, others]):
+        folds = fold_of([ids, others], 3)
+        for number, some in enumerate((ids, others, ids.clone()), 1):
+            for table in (rows, biases):
+                assert torch.equal(table(some), expected(table, some, folds))
+            assert len(made) == min(number, 2)
+        changed = ids.clone()
+        rows(changed)
+        changed.copy_(others.flip(0))
+        assert torch.equal(rows(changed), expected(rows, changed, folds)), "changed in place"
+        for level in levels:
+            level.move(torch.arange(50), torch.randint(4, (50, 4)))
+        assert torch.equal(rows(ids), expected(rows, ids, folds)), "codes have changed"
+        loss = rows(ids).square().sum() + biases(ids).square().sum()
+        loss.backward()
+        found = [level.weight.grad.clone() for table in (rows, biases) for level in table.levels]
+        rows.zero_grad(), biases.zero_grad()
+        sum(expected(table, ids, folds).square().sum() for table in (rows, biases)).backward()
+        for one, table_level in zip(found, [*rows.levels, *biases.levels]):
+            assert torch.allclose(one, table_level.weight.grad, atol=1e-6)
+    number = len(made)
+    with cross_fitted([ids, others]):
+        rows(ids)
+    assert len(made) == number + 1, "another batch looks up for itself"
 
 
 def test_levels_must_be_of_one_size():
