@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 RESULTS = ROOT / "benchmarks" / "results"
 # Counts of what was broken, and costs as ids become many; the other files hold runs.
-FAULTS, SCALE = RESULTS / "faults.jsonl", RESULTS / "scale.jsonl"
+FAULTS, SCALE, STEPS = (RESULTS / f"{name}.jsonl" for name in ("faults", "scale", "steps"))
 # Runs that had the machine for themselves, so that their seconds can be compared.
 TIMED = "whole runs, alone on two cores, two threads"
 SCALE_COLUMNS = (
@@ -215,7 +215,28 @@ def scale() -> str:
         )
     if all(map(_on_cpu, runs)):
         lines += ["", "There was no machine with a GPU to run this on yet."]
-    return "\n".join([*lines, ON_A_GPU]) + "\n"
+    return "\n".join([*lines, *steps(), ON_A_GPU]) + "\n"
+
+
+def steps() -> list[str]:
+    """What a step costs."""
+    runs = [json.loads(line) for line in STEPS.read_text().splitlines()]
+    lines = [
+        *("", "## A step", ""),
+        f"Two fields of {runs[0]['ids']:,} ids, {runs[0]['threads']} threads, all tables in turns, medians of",
+        f"{len(runs[0]['rounds'])} rounds: `python benchmarks/step.py --json benchmarks/results/steps.jsonl`. FM is next to",
+        "nothing but lookups; DeepFM has a network of three layers of 128. *Evidence* is what clusters are later",
+        "chosen by; it is taken in epochs that a choice follows, and comes on top of the step.",
+        "",
+        "| model | d | tables | step, ms | times faster than full | evidence, ms | commit |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for run in runs:
+        lines.append(
+            f"| {run['model']} | {run['dim']} | {run['method']} | {run['step']:.2f} | {run['faster']:.1f} | "
+            f"{run['evidence']:.2f} | {run['commit']} |"
+        )
+    return lines
 
 
 def _on_cpu(run: dict[str, Any]) -> bool:
