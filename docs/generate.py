@@ -88,7 +88,7 @@ def results() -> str:
         "grid, all tries are data, and the one with the best validation metric is shown.",
         "",
     ]
-    files = sorted(file for file in RESULTS.glob("*.jsonl") if file not in (FAULTS, SCALE))
+    files = sorted(file for file in RESULTS.glob("*.jsonl") if file not in (FAULTS, SCALE, STEPS))
     runs = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     for protocol, of_protocol in grouped(runs, lambda run: run["protocol"]):
         metrics, timed = list(of_protocol[0]["test"]), protocol == TIMED
@@ -191,8 +191,9 @@ def scale() -> str:
         "`python benchmarks/scale.py --json` adds to: a DeepFM of two fields, Zipf popularity,",
         "planted tastes, batches of 4,096, the same fused Adam for all,",
         f"{runs[0]['threads']} threads. *Cluster work* is a share of the time of training steps, in the first",
-        "epoch and in all of them; few epochs are made, so that of a run of default length is less. Memory is the",
-        "largest resident set above the data.",
+        "epoch and in all of them: with more epochs it becomes less, for clusters change ever more rarely.",
+        "Memory is the largest resident set above the data. Commits were measured on several machines, so compare",
+        "times of one commit.",
         "",
         "![Milliseconds of a step, microseconds of an interaction and gigabytes against ids](scale.svg)",
         "",
@@ -224,9 +225,9 @@ def steps() -> list[str]:
     lines = [
         *("", "## A step", ""),
         f"Two fields of {runs[0]['ids']:,} ids, {runs[0]['threads']} threads, all tables in turns, medians of",
-        f"{len(runs[0]['rounds'])} rounds: `python benchmarks/step.py --json benchmarks/results/steps.jsonl`. FM is next to",
-        "nothing but lookups; DeepFM has a network of three layers of 128. *Evidence* is what clusters are later",
-        "chosen by; it is taken in epochs that a choice follows, and comes on top of the step.",
+        f"{len(runs[0]['rounds'])} rounds: `python benchmarks/step.py --json benchmarks/results/steps.jsonl`.",
+        "FM is next to nothing but lookups; DeepFM has a network of three layers of 128. *Evidence* is what",
+        "clusters are later chosen by; it is taken in epochs that a choice follows, and comes on top of the step.",
         "",
         "| model | d | tables | step, ms | times faster than full | evidence, ms | commit |",
         "| --- | --- | --- | --- | --- | --- | --- |",

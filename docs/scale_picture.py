@@ -40,12 +40,15 @@ PANELS: dict[str, Callable[[Run], float]] = {
 
 
 def main() -> None:
-    """Draw the runs on a CPU, of the latest commit where there are several, with ten interactions an id."""
+    """Draw runs of up to three epochs on a CPU with ten interactions an id, the latest where there are several."""
     runs = [json.loads(line) for line in LINES.read_text().splitlines()]
     latest = {
         (run["method"], run["ids"]): run
         for run in runs
-        if run.get("device", "cpu") == "cpu" and run["dim"] == 16 and run["interactions"] == 10 * run["ids"]
+        if run.get("device", "cpu") == "cpu"
+        and run["dim"] == 16
+        and run["interactions"] == 10 * run["ids"]
+        and run["epochs"] <= 3
     }
     plt.rcParams["svg.hashsalt"] = "scale"
     figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
