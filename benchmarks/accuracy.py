@@ -17,11 +17,13 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from recbole_cel.config import literal
+from recbole_cel.config import Config, literal
+from recbole_cel.tables.job import data_digest
 from recbole_cel.tables.measure import Group, Measured, measure, program
 
 # Where files are is nobody else's business, and how a run is shown changes nothing.
@@ -73,6 +75,12 @@ def as_line(run: Measured) -> dict[str, Any]:
     }
 
 
+def digest(model: str, dataset: str, files: Sequence[str], options: dict[str, Any]) -> str:
+    """What tells the data's files from others of that name, such as another draw of negatives."""
+    folder = Path(Config(model, dataset, list(files) or None, options, command_line=False)["data_path"]).parent
+    return data_digest(str(folder), dataset)[:8]
+
+
 def main() -> None:
     """Run everything and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -111,6 +119,7 @@ def main() -> None:
                     "dataset": args.dataset,
                     "seed": seed,
                     **program(),
+                    "data": digest(model, args.dataset, args.config_files, options),
                 }
                 line |= {key: value for key, value in {**overrides, **choice}.items() if key not in PATHS}
                 file.write(json.dumps({**line, **as_line(found)}) + "\n")

@@ -29,7 +29,7 @@ SCALE_COLUMNS = (
 )
 # What is said elsewhere, or of what was found.
 NO_OPTIONS = {
-    *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python"),
+    *("model", "dataset", "seed", "protocol", "program", "commit", "threads", "torch", "python", "data"),
     *("valid", "test", "ratio", "clusters", "seconds", "epochs", "cold", "serving", "training"),
 }
 
@@ -98,6 +98,9 @@ def results() -> str:
             f"| data | model | options | seeds | {' | '.join(metrics)} | epochs | {'seconds | ' * timed}commit |",
         ]
         lines.append("| --- " * (6 + timed + len(metrics)) + "|")
+        for dataset, of_dataset in grouped(of_protocol, lambda run: run["dataset"]):
+            if len(digests := {run["data"] for run in of_dataset if "data" in run}) > 1:
+                raise ValueError(f"{protocol}, {dataset}: runs on different data, {', '.join(sorted(digests))}")
         for (dataset, model, program), tries in grouped(of_protocol, _of_one_model):
             best = max(
                 (runs for _, runs in grouped(tries, _options)),
