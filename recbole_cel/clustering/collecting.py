@@ -1,13 +1,13 @@
-"""When evidence is collected from the steps of training: in an epoch that entities choose in.
+"""When evidence is collected from the steps of training: in an epoch that ends with a reassignment.
 
-Growth comes early, when the steps of an epoch tell of models that are far from each other. So the entities that
-levels are grown by are looked at once more; where these are but few, the others follow by what has been collected
-of them until then, and where it is all of them, nothing is collected for it.
+Growth comes early, when the steps of an epoch tell of models that are far from each other, or in the midst of an
+epoch, when half of the interactions have not been met: an entity that has two would be placed by one. So growth
+looks at all interactions, and nothing is collected for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -29,7 +29,6 @@ class Collecting:
         levels: of each entity field.
         schedule: says what is due.
         steps_per_epoch: how long an epoch is.
-        samples: says of an entity field whether its levels are grown by some of its entities.
     """
 
     def __init__(
@@ -39,14 +38,12 @@ class Collecting:
         levels: Mapping[str, Levels],
         schedule: Schedule,
         steps_per_epoch: int,
-        samples: Callable[[str], bool],
     ) -> None:
         self._objective = objective
         self._tables = tables
         self._levels = levels
         self._schedule = schedule
         self._steps_per_epoch = steps_per_epoch
-        self._samples = samples
         self._evidence: TrainingEvidence | None = None
 
     def begin(self) -> None:
@@ -71,24 +68,17 @@ class Collecting:
             self._evidence.collect()
 
     def known(self, due: Sequence[tuple[str, bool]]) -> dict[str, Seen]:
-        """What is known of the interactions of fields that are due, of which some may grow.
-
-        Where all grow by few entities, a part of the interactions will do for the others; else it takes all.
-        """
-        if self._evidence is None:
+        """What is known of the interactions of fields that are due, of which some may grow: of all, or nothing."""
+        if self._evidence is None or any(grows for _, grows in due):
             return {}
         self._evidence.gather()
-        partly = all(grows and self._samples(name) for name, grows in due)
-        enough = self._evidence.usable if partly else self._evidence.complete
-        return {name: self._evidence.of(name) for name, _ in due} if enough else {}
+        return {name: self._evidence.of(name) for name, _ in due} if self._evidence.complete else {}
 
     @property
     def _expects_choice(self) -> bool:
-        """Whether entities are going to choose in this epoch, or at its end, and not all are looked at."""
+        """Whether entities are going to be reassigned at the end of this epoch, and no field grows then."""
         schedule, end = self._schedule, self._schedule.steps + self._steps_per_epoch
-        growing = [name for name, levels in self._levels.items() if with_room(levels) and not schedule.rests(name)]
-        if any(map(self._samples, growing)) and schedule.splits_within(schedule.steps + 1, end):
-            return True
-        if growing and schedule.splits_at(end):
+        growing = [name for name, levels in self._levels.items() if with_room(levels)]
+        if any((schedule.retries_at if schedule.rests(name) else schedule.splits_at)(end) for name in growing):
             return False
         return schedule.reassigns_at(end) and any(any(map(has_choice, one)) for one in self._levels.values())

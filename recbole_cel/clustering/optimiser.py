@@ -83,9 +83,7 @@ class ClusterOptimiser:
         self._policy = policy_of(self.fields)(objective, settings)
         self._collecting: Collecting | None = None
         if settings.evidence == "training" and self._policy.takes_evidence:
-            self._collecting = Collecting(
-                objective, fields, self.fields, self._schedule, steps_per_epoch, self._samples
-            )
+            self._collecting = Collecting(objective, fields, self.fields, self._schedule, steps_per_epoch)
         self._begin()
 
     @property
@@ -268,9 +266,6 @@ class ClusterOptimiser:
         if self.optimiser is not None:
             for table in tables:
                 copy_row_state(self.optimiser, table.weight, parents, children)
-
-    def _samples(self, field: str) -> bool:
-        return self._policy.samples(self.fields[field], self._index_of(field))
 
     def _index_of(self, field: str) -> InteractionsByEntity:
         assignment = self.fields[field][0][0].assignment

@@ -127,10 +127,6 @@ class Policy(ABC):
         What is chosen for the fields of one round is chosen before any of it is written.
         """
 
-    def samples(self, levels: Levels, index: InteractionsByEntity) -> bool:
-        """Whether a field's levels are grown by what some of its entities say, and the others follow."""
-        return False
-
     @abstractmethod
     def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:
         """Begin a round for ``fields``, and look at all ``number`` interactions for them at once if that pays.

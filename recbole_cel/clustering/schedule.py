@@ -79,10 +79,6 @@ class Schedule:
         """Whether fields that grow are to be split after so many steps."""
         return _is_due(step, self._split_every)
 
-    def splits_within(self, first: int, last: int) -> bool:
-        """Whether fields that grow are to be split after any number of steps from ``first`` to ``last``."""
-        return last // self._split_every > (first - 1) // self._split_every
-
     def reassigns_at(self, step: int) -> bool:
         """Whether entities are to be reassigned after so many steps."""
         return _is_due(step, self._reassign_every, self._settings.reassign_slowdown)

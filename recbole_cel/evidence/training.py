@@ -62,14 +62,9 @@ class TrainingEvidence:
 
     @property
     def complete(self) -> bool:
-        """Whether all interactions have been met, and this is :attr:`usable`."""
-        return bool(self._seen.all()) and self.usable
-
-    @property
-    def usable(self) -> bool:
-        """Whether what interactions told is within what half precision can hold."""
+        """Whether all interactions have been met, and what they told is within what half precision can hold."""
         kept = (*self._jacobian.values(), *self._rest.values())
-        return all(bool(values.isfinite().all()) for values in kept)
+        return bool(self._seen.all()) and all(bool(values.isfinite().all()) for values in kept)
 
     def meet(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
         """Take a step's batch, between its forward and its backward pass.

@@ -6,6 +6,7 @@ from torch import nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.cross_fitted import policy, reassignment
+from recbole_cel.clustering.schedule import POOR_SPLITS
 from recbole_cel.embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
 from recbole_cel.embedding.additive import levels_of
 from recbole_cel.embedding.slots import watch_lookups
@@ -234,46 +235,51 @@ def test_a_run_that_begins_with_an_epoch_collects_at_once(steps, collects):
     assert bool(clusters._collecting.known([("user", False)])) == collects
 
 
+def test_nothing_is_collected_for_growth_that_is_tried_again():
+    case = Case()
+    clusters = optimiser_of(case, reassign_interval=1)
+    clusters._schedule._poor_splits["user"] = POOR_SPLITS
+    for batch in an_epoch():
+        case.step(batch)
+        clusters._collecting.collect()
+    assert clusters._collecting._evidence is None
+    assert clusters._schedule.retries_at(len(an_epoch()))
+
+
 @pytest.mark.parametrize("evidence", ["training", "passes"])
-@pytest.mark.parametrize("share", [0.3, 1.0])
 @pytest.mark.parametrize("interval", [0.5, 1])
-def test_growth_looks_at_few_entities_where_there_are_many(evidence, share, interval, monkeypatch):
+def test_growth_looks_at_all_interactions(evidence, interval, monkeypatch):
+    """An entity that has two would otherwise be placed by one in the midst of an epoch."""
     case, looked_at = Case(deep=False), dict[str, int]()
-    number = {"user": round(share * PEOPLE), "item": round(share * ITEMS)}
-    monkeypatch.setattr(reassignment, "sample_size", lambda counts, *rest: round(share * len(counts)))
-    monkeypatch.setattr(policy, "sample_size", lambda counts, *rest: round(share * len(counts)))
+    monkeypatch.setattr(reassignment, "sample_size", lambda counts, *rest: len(counts) // 3)
     monkeypatch.setattr(policy, "MAX_PROBED", 0)
 
     def look(objective, tables, chunk, most):
         name = "user" if tables[0] in user else "item"
-        looked_at[name] = looked_at.get(name, 0) + len(chunk.entities)
+        looked_at[name] = looked_at.get(name, 0) + len(chunk.interactions)
         return probe_chunk(objective, tables, chunk, most)
 
     user = [level for table in case.model.users for level in levels_of(table)]
     monkeypatch.setattr(reassignment, "probe_chunk", look)
-    clusters = optimiser_of(case, split_interval=interval, reassign_interval=5, evidence=evidence)
+    clusters = optimiser_of(case, split_interval=interval, reassign_interval=1, evidence=evidence)
     for batch in an_epoch()[: int(interval * len(an_epoch()))]:
         case.step(batch)
         events = clusters.step()
     assert [(event.kind, event.skipped) for event in events] == [("split", "")] * 2
-    of_all = {"user": PEOPLE, "item": ITEMS}
-    assert looked_at == (number if evidence == "training" else of_all)
+    assert looked_at == {"user": len(case.ids[0]), "item": len(case.ids[0])}
 
 
-def test_entities_that_are_not_looked_at_again_choose_by_what_training_told(monkeypatch):
-    """Nothing moves in between, so both ways see the same."""
+def test_where_nothing_moves_entities_choose_by_training_as_by_a_pass():
     told = []
     for evidence in ("training", "passes"):
         case = Case(deep=False)
-        monkeypatch.setattr(reassignment, "sample_size", lambda counts, *rest: len(counts) // 3)
-        monkeypatch.setattr(policy, "sample_size", lambda counts, *rest: len(counts) // 3)
-        clusters = optimiser_of(case, split_interval=1, split_gain=0, evidence=evidence)
+        clusters = optimiser_of(case, reassign_interval=1, evidence=evidence)
         # No joint split comes in between.
         clusters.steps = len(an_epoch())
         for batch in an_epoch():
             case.step(batch)
             events = clusters.step()
-        assert len(events) == 2 and sum(event.clusters_after for event in events) > 16
+        assert [event.kind for event in events] == ["reassignment"] * 2 and all(event.moved for event in events)
         told.append([level.assignment.views(torch.arange(PEOPLE)) for level in levels_of(case.model.users[0])])
     same = [(one == other).float().mean() for one, other in zip(*told)]
     assert min(same) > 0.97

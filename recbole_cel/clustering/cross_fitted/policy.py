@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from ...evidence.bounds import at_once
-from ...evidence.grouping import InteractionsByEntity
 from ...evidence.objective import Objective
 from ...evidence.probe import Seen, probe_everything
 from ..field import grown_next
 from ..policy import Change, Levels, Policy, Task
 from ..settings import ClusterSettings
-from .reassignment import choose_cross_fitted, sample_size
+from .reassignment import choose_cross_fitted
 
 # Bounds of memory: numbers in a probe that several fields share, and interactions in one pass through the model.
 MAX_PROBED = 1 << 26
@@ -29,7 +28,6 @@ class CrossFittedPolicy(Policy):
     def __init__(self, objective: Objective, settings: ClusterSettings) -> None:
         super().__init__(objective, settings)
         self._seen: dict[str, Seen] = {}
-        self._from_training = False
         self._change: Tensor | None = None
 
     def rounds(
@@ -39,15 +37,9 @@ class CrossFittedPolicy(Policy):
         due = [(name, name in growing) for name in fields if name in growing or name in reassigned]
         return [due] if due else []
 
-    def samples(self, levels: Levels, index: InteractionsByEntity) -> bool:
-        """Where a field is so large that its levels are grown by some of its entities."""
-        counts = index.counts[index.counts > 0]
-        width = sum(table.embedding_dim for table in levels[0])
-        return sample_size(counts, width, index.num_folds) < len(counts)
-
     def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:
         """Probe all interactions for all fields in one pass, if that is small; otherwise each field does it."""
-        self._seen, self._from_training, self._change = dict(known), bool(known), None
+        self._seen, self._change = dict(known), None
         if known:
             return
         tables = {name: levels[0] for name, levels in fields.items()}
@@ -73,7 +65,6 @@ class CrossFittedPolicy(Policy):
             merging=task.rests,
             keep=task.keep,
             seen_before=self._seen.pop(task.field, None),
-            looks_again=self._from_training,
             change_before=self._change,
             advance=task.advance,
         )

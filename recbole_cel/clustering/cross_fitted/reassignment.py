@@ -57,7 +57,6 @@ def choose_cross_fitted(
     merging: bool = False,
     keep: Tensor | None = None,
     seen_before: Seen | None = None,
-    looks_again: bool = False,
     change_before: Tensor | None = None,
     advance: Callable[[int], object] = lambda interactions: None,
 ) -> Change:
@@ -76,7 +75,6 @@ def choose_cross_fitted(
         merging: merge clusters that do not pay before levels grow.
         keep: shape ``(N,)``, bool, entities that stay in their clusters whatever they would gain; None is nobody.
         seen_before: what is known of all interactions, if it is known already.
-        looks_again: whether the entities that levels are grown by are looked at once more all the same.
         change_before: shape ``(n,)``, by how much outputs are about to change by what was chosen for other fields.
         advance: called with the number of interactions done, for a progress bar.
 
@@ -94,19 +92,15 @@ def choose_cross_fitted(
     max_interactions = max(1, min(at_once(MAX_CHUNK, device), at_once(MAX_NUMBERS, device) // views_of_one))
     in_one_pass = at_once(MAX_INTERACTIONS, device)
 
-    def look(at: Tensor, known: Seen | None) -> Iterator[tuple[Chunk, Probe]]:
-        for chunk in index.chunks(at, max_interactions):
-            seen = known.at(chunk) if known else probe_chunk(objective, levels[0], chunk, in_one_pass)
+    def look_at_all() -> Iterator[tuple[Chunk, Probe]]:
+        for chunk in index.chunks(entities, max_interactions):
+            seen = seen_before.at(chunk) if seen_before else probe_chunk(objective, levels[0], chunk, in_one_pass)
             if change_before is not None:
                 seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
             advance(len(chunk.interactions))
             yield chunk, seen
 
     number = sample_size(index.counts[entities], width, index.num_folds)
-
-    def look_at_all() -> Iterator[tuple[Chunk, Probe]]:
-        first = None if looks_again and growing else seen_before
-        return chain(look(entities[:number], first), look(entities[number:], seen_before))
 
     every = look_at_all()
     some = _first(every, num_entities(width))
