@@ -92,15 +92,17 @@ def choose_cross_fitted(
     max_interactions = max(1, min(at_once(MAX_CHUNK, device), at_once(MAX_NUMBERS, device) // views_of_one))
     in_one_pass = at_once(MAX_INTERACTIONS, device)
 
+    number = sample_size(index.counts[entities], width, index.num_folds)
+
     def look_at_all() -> Iterator[tuple[Chunk, Probe]]:
-        for chunk in index.chunks(entities, max_interactions):
+        # A chunk does not go beyond the sample, so that bounds do not change who belongs to it.
+        parts = (index.chunks(some, max_interactions) for some in (entities[:number], entities[number:]))
+        for chunk in chain.from_iterable(parts):
             seen = seen_before.at(chunk) if seen_before else probe_chunk(objective, levels[0], chunk, in_one_pass)
             if change_before is not None:
                 seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
             advance(len(chunk.interactions))
             yield chunk, seen
-
-    number = sample_size(index.counts[entities], width, index.num_folds)
 
     every = look_at_all()
     some = _first(every, num_entities(width))
