@@ -43,7 +43,8 @@ def run(model, options, **changes):
     [
         ("FM_CEL", {}),
         ("DeepFM_CEL", {}),
-        ("LR_CEL", {}),
+        # Growth has passes, so it has to come to an end.
+        ("LR_CEL", {"cel_max_clusters": 8, "cel_levels": 2, "cel_split_gain": 0.0}),
         ("MF_CEL", {"task": "rating", "threshold": None, "metrics": ["RMSE"], "valid_metric": "RMSE"}),
     ],
 )
