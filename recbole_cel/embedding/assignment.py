@@ -212,7 +212,7 @@ def look_up_levels(
     if entities is None or folds is not None:
         return _look_up_levels(assignments, entities, folds)
     # Codes that change count as others.
-    versions = [codes.words._version for codes in dict.fromkeys([one.codes for one in assignments])]
+    versions = [codes.version for codes in dict.fromkeys([one.codes for one in assignments])]
     return once_a_batch((*assignments, *versions), entities, lambda: _look_up_levels(assignments, entities, None))
 
 

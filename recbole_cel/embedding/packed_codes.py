@@ -58,6 +58,7 @@ class PackedCodes(nn.Module):
         members: buffer of shape ``(sum of sizes,)``, int64, how many entities have each code of each level in the
             last view. Derived from ``words`` and therefore not saved.
         occupied: buffer of the same shape, bool, whether anybody has the code in any view. Derived as well.
+        version: rises whenever codes change, so that whoever keeps some of them can tell.
     """
 
     words: Tensor
@@ -68,6 +69,7 @@ class PackedCodes(nn.Module):
         super().__init__()
         self.sizes, self.num_folds = tuple(sizes), folds
         self.levels = list(range(len(sizes)))
+        self.version = 0
         self.bits = bits_of(max(sizes))
         self.bytes = bytes_of(len(sizes), max(sizes))
         views = folds + 1 if folds > 1 else 1
@@ -139,6 +141,7 @@ class PackedCodes(nn.Module):
         wanted = codes.expand(len(self.words), -1) if codes.dim() == 1 else codes.T
         touched, shift = self._place(level)
         bits = (wanted.flatten().long() & self._mask) << shift
+        self.version += 1
         flat, place = self.words.view(-1), self._all_views(entities)[1] * self.bytes + touched[0]
         for number in range(len(touched)):
             others = ~(self._mask << shift >> 8 * number) & 255
@@ -157,6 +160,7 @@ class PackedCodes(nn.Module):
     def extend(self, num_entities: int, like: int) -> None:
         """Make room for ids up to ``num_entities - 1``; new ones have the codes of entity ``like``."""
         new = self.words[:, like : like + 1].expand(-1, num_entities - self.num_entities, -1)
+        self.version += 1
         self.words = torch.cat([self.words, new], dim=1)
         for level in self.levels:
             self.count(level)
@@ -266,6 +270,7 @@ class PackedCodes(nn.Module):
             self.validate(given)  # type: ignore[arg-type]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if new:
+            self.version += 1
             for level in self.levels:
                 self.count(level)
 

@@ -155,6 +155,28 @@ def test_ids_are_looked_up_once_a_batch_and_again_where_they_or_codes_change(mon
     assert len(made) == number + 1, "another batch looks up for itself"
 
 
+@pytest.mark.parametrize("change", ["move", "extend", "load"])
+def test_codes_tell_that_they_have_changed(change):
+    codes = shared_assignments(9, [4], [2])[0].codes
+    other = shared_assignments(9, [4], [3])[0].codes
+    before = codes.version
+    if change == "move":
+        codes.put(0, torch.arange(9), torch.zeros(9, dtype=torch.int64))
+    elif change == "extend":
+        codes.extend(10, like=0)
+    else:
+        codes.load_state_dict(other.state_dict())
+    assert codes.version > before
+
+
+def test_tables_made_without_gradients_can_be_looked_up():
+    with torch.inference_mode():
+        table = AdditiveEmbedding([ClusteredEmbedding(one, 3) for one in shared_assignments(9, [4], [2], 2)])
+        with cross_fitted([torch.arange(9)]):
+            assert table(torch.arange(9)).shape == (9, 3)
+        assert table.eval()(torch.arange(9)).shape == (9, 3)
+
+
 def test_levels_must_be_of_one_size():
     tables = [ClusteredEmbedding(ClusterAssignment(9, 2), dim) for dim in (2, 3)]
     with pytest.raises(ValueError, match="one size, got 9 x 2, 9 x 3"):
