@@ -16,6 +16,7 @@ class UnpackedCodes(nn.Module):
     def __init__(self, num_entities: int, sizes: Sequence[int], starts: Sequence[int], folds: int = 1) -> None:
         super().__init__()
         self.sizes, self.num_folds, self.levels = tuple(sizes), folds, list(range(len(sizes)))
+        self.version = 0
         views = folds + 1 if folds > 1 else 1
         codes = [[[entity % start for entity in range(num_entities)]] * views for start in starts]
         self.register_buffer("codes", torch.tensor(codes))
@@ -57,13 +58,16 @@ class UnpackedCodes(nn.Module):
         return bool((self.codes != self.codes[:, -1:]).any())
 
     def put(self, level: int, entities: Tensor, codes: Tensor) -> None:
+        self.version += 1
         self.codes[level][:, entities] = codes.long().T if codes.dim() == 2 else codes.long()
 
     def fill(self, level: int, mask: Tensor, codes: Sequence[int]) -> None:
+        self.version += 1
         for view, code in enumerate(codes):
             self.codes[level, view, mask] = code
 
     def extend(self, num_entities: int, like: int) -> None:
+        self.version += 1
         more = num_entities - self.num_entities
         self.codes = torch.cat([self.codes, self.codes[:, :, [like] * more]], dim=2)
         for level in self.levels:
