@@ -15,7 +15,7 @@ status=0
 # One process: setting up PyTorch takes longer than the tests.
 python -m pytest -n 0 -m cuda tests/devices || status=1
 scale="python benchmarks/scale.py --device cuda --epochs 3 --json $lines"
-$scale --ids 100000 1000000 --methods full cel "cel, one level" || status=1
+$scale --ids 100000 1000000 --methods full cel "cel, once an epoch" "cel, one level" || status=1
 $scale --ids 1000000 --methods cel --reproducible || status=1
 python benchmarks/step.py --device cuda --json "${lines%.jsonl}-steps.jsonl" || status=1
 exit $status

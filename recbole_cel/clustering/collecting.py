@@ -1,8 +1,7 @@
-"""When evidence is collected from the steps of training: in an epoch that ends with a reassignment.
+"""When evidence is collected from the steps of training: in an epoch at whose end entities choose.
 
-Growth comes early, when the steps of an epoch tell of models that are far from each other, or in the midst of an
-epoch, when half of the interactions have not been met: an entity that has two would be placed by one. So growth
-looks at all interactions, and nothing is collected for it.
+Clusters are split by it only if none changed in the midst of the epoch: there, an entity that has two interactions
+would have been placed by one, and what was told before and after is told of models that are far from each other.
 """
 
 from __future__ import annotations
@@ -68,17 +67,27 @@ class Collecting:
             self._evidence.collect()
 
     def known(self, due: Sequence[tuple[str, bool]]) -> dict[str, Seen]:
-        """What is known of the interactions of fields that are due, of which some may grow: of all, or nothing."""
-        if self._evidence is None or any(grows for _, grows in due):
+        """What is known of the interactions of fields that are due, of which some may grow.
+
+        It is of all interactions but a few, or nothing.
+        """
+        if self._evidence is None or self._schedule.steps % self._steps_per_epoch:
+            return {}
+        if any(grows for _, grows in due) and not self._undisturbed(self._schedule.steps):
             return {}
         self._evidence.gather()
         return {name: self._evidence.of(name) for name, _ in due} if self._evidence.complete else {}
 
     @property
     def _expects_choice(self) -> bool:
-        """Whether entities are going to be reassigned at the end of this epoch, and no field grows then."""
+        """Whether entities are going to choose at the end of this epoch, by what it tells."""
         schedule, end = self._schedule, self._schedule.steps + self._steps_per_epoch
         growing = [name for name, levels in self._levels.items() if with_room(levels)]
         if any((schedule.retries_at if schedule.rests(name) else schedule.splits_at)(end) for name in growing):
-            return False
+            return self._undisturbed(end)
         return schedule.reassigns_at(end) and any(any(map(has_choice, one)) for one in self._levels.values())
+
+    def _undisturbed(self, end: int) -> bool:
+        """Whether no clusters may change within the epoch that ends after so many steps, but at its very start."""
+        steps = range(end - self._steps_per_epoch + 1, end)
+        return not any(map(self._schedule.acts_at, steps))

@@ -87,6 +87,10 @@ class Schedule:
         """Whether growth that rests is to be tried again after so many steps."""
         return _is_due(step, self._retry_every, max(RETRY_SLOWDOWN, self._settings.reassign_slowdown))
 
+    def acts_at(self, step: int) -> bool:
+        """Whether clusters may change after so many steps."""
+        return self.splits_at(step) or self.reassigns_at(step) or self.retries_at(step)
+
     def rests(self, field: str) -> bool:
         """Whether the growth of ``field`` rests, because splits were in vain too often."""
         return self._poor_splits[field] >= POOR_SPLITS

@@ -122,8 +122,9 @@ class ClusterSettings:
     )
     evidence: str = option(
         "training",
-        "with cross-fitting, what entities are reassigned by: what the steps of the epoch before have told, where "
-        "no cluster is split, or passes of their own through the model",
+        "with cross-fitting, what entities choose by at the end of an epoch: what its steps have told, or passes "
+        "of their own through the model; levels grow by what steps have told if no cluster could change in the "
+        "midst of the epoch, as with `cel_split_interval: 1`",
         f"one of {', '.join(EVIDENCE)}",
         lambda v: v in EVIDENCE,
     )

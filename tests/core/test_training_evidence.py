@@ -132,8 +132,19 @@ def test_the_last_time_that_an_interaction_was_met_counts():
     [lambda: an_epoch()[:-1], lambda: [], lambda: [batch[: len(batch) // 2] for batch in an_epoch()]],
     ids=["all but the last", "none", "halves"],
 )
-def test_it_is_complete_only_if_all_interactions_were_met(batches):
+def test_it_is_complete_only_if_nearly_all_interactions_were_met(batches):
     assert not Case().evidence(batches()).complete
+
+
+def test_a_last_batch_that_is_dropped_counts_nothing():
+    case, order = Case(), torch.randperm(NUMBER)
+    evidence = case.evidence(order[: -NUMBER // 100].split(BATCH))
+    assert evidence.complete
+    told, exact = evidence.of("user").at(case.chunk("user")), case.exact("user")
+    met = torch.ones(NUMBER, dtype=torch.bool)
+    met[order[-NUMBER // 100 :]] = False
+    met = met[case.chunk("user").interactions]
+    assert torch.equal(told.weights, exact.weights * met) and not bool(met.all())
 
 
 def test_saturated_outputs_give_no_numbers_that_are_none():
@@ -235,20 +246,27 @@ def test_a_run_that_begins_with_an_epoch_collects_at_once(steps, collects):
     assert bool(clusters._collecting.known([("user", False)])) == collects
 
 
-def test_nothing_is_collected_for_growth_that_is_tried_again():
+def test_growth_that_is_tried_again_goes_by_training_too():
     case = Case()
-    clusters = optimiser_of(case, reassign_interval=1)
-    clusters._schedule._poor_splits["user"] = POOR_SPLITS
-    for batch in an_epoch():
-        case.step(batch)
-        clusters._collecting.collect()
-    assert clusters._collecting._evidence is None
-    assert clusters._schedule.retries_at(len(an_epoch()))
+    clusters = optimiser_of(case, reassign_interval=0, split_gain=1e9)
+    clusters._schedule._poor_splits["user"] = clusters._schedule._poor_splits["item"] = POOR_SPLITS
+    for epoch in range(3):
+        # Nothing but growth is due, and it is first tried again at the end of the second epoch.
+        for batch in an_epoch():
+            case.step(batch)
+            clusters._collecting.collect()
+            clusters._schedule.steps += 1
+        assert (
+            bool(clusters._collecting.known([("user", True), ("item", True)]))
+            == clusters._schedule.retries
+            == (epoch == 1)
+        )
+        clusters._collecting.begin()
 
 
 @pytest.mark.parametrize("evidence", ["training", "passes"])
 @pytest.mark.parametrize("interval", [0.5, 1])
-def test_growth_looks_at_all_interactions(evidence, interval, monkeypatch):
+def test_growth_looks_at_all_interactions_or_at_none(evidence, interval, monkeypatch):
     """An entity that has two would otherwise be placed by one in the midst of an epoch."""
     case, looked_at = Case(deep=False), dict[str, int]()
     monkeypatch.setattr(reassignment, "sample_size", lambda counts, *rest: len(counts) // 3)
@@ -266,9 +284,23 @@ def test_growth_looks_at_all_interactions(evidence, interval, monkeypatch):
         case.step(batch)
         events = clusters.step()
     assert [(event.kind, event.skipped) for event in events] == [("split", "")] * 2
+    if evidence == "training" and interval == 1:
+        assert not looked_at
+        return
     # Where losses would rise, all are looked at again, to go a part of the way.
     assert looked_at.keys() == {"user", "item"}
     assert all(number >= NUMBER and number % NUMBER == 0 for number in looked_at.values())
+
+
+def test_growth_looks_at_all_interactions_where_clusters_changed_in_the_epoch():
+    case = Case()
+    clusters = optimiser_of(case, split_interval=1, reassign_interval=0.5)
+    assert not clusters._collecting._undisturbed(len(an_epoch()))
+    for batch in an_epoch():
+        case.step(batch)
+        clusters._collecting.collect()
+        clusters._schedule.steps += 1
+    assert clusters._schedule.splits and not clusters._collecting.known([("user", True), ("item", True)])
 
 
 def test_where_nothing_moves_entities_choose_by_training_as_by_a_pass():

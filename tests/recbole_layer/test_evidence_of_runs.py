@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recbole_cel.clustering.cross_fitted import policy
+from recbole_cel.config import properties_folder
 from recbole_cel.evidence.probe import probe_everything
 from recbole_cel.inputs import prepare
 from recbole_cel.quick_start import run_recbole_cel
@@ -55,6 +56,16 @@ def test_reassignments_after_an_epoch_need_no_pass(model, changes, options, pass
     passes.clear()
     run(model, options, **changes)
     assert len(passes) <= all_of_them - 3
+
+
+@pytest.mark.parametrize("model", ["FM_CEL", "DeepFM_CEL"])
+def test_with_the_properties_for_large_data_growth_needs_no_pass(model, options, passes):
+    files = [str(properties_folder() / "cel" / "large.yaml")]
+    options |= {key: value for key, value in SPARSE.items() if key != "cel_split_interval"}
+    run_recbole_cel(model, "tiny", files, options)
+    assert not passes
+    run_recbole_cel(model, "tiny", files, {**options, "cel_evidence": "passes"})
+    assert len(passes) >= 4
 
 
 @pytest.mark.parametrize(
