@@ -129,7 +129,7 @@ def run(method: str, ids: int, options: argparse.Namespace) -> dict[str, Any]:
     model = DeepFM(make, options.dim).to(device)
     objective = ModuleObjective(model, ["left", "right"], [left[:number], right[:number]], labels[:number])
     optimiser = torch.optim.Adam(model.parameters(), lr=options.learning_rate, fused=True)
-    clusters, steps = None, number // BATCH
+    clusters, steps = None, -(-number // BATCH)
     if method in SETTINGS:
         fields = {name: [model.rows[n], model.biases[n]] for n, name in enumerate(("left", "right"))}
         clusters = ClusterOptimiser(
@@ -139,7 +139,7 @@ def run(method: str, ids: int, options: argparse.Namespace) -> dict[str, Any]:
     for epoch in range(options.epochs):
         order = torch.randperm(number, generator=torch.Generator().manual_seed(epoch)).to(device)
         started, in_events = clock(device), 0.0
-        for batch in order[: steps * BATCH].split(BATCH):
+        for batch in order.split(BATCH):
             optimiser.zero_grad()
             outputs = objective.training_outputs(left[batch], right[batch], interactions=batch)
             nn.functional.binary_cross_entropy_with_logits(outputs, labels[batch]).backward()

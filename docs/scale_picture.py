@@ -15,7 +15,10 @@ Run = dict[str, Any]
 FOLDER = Path(__file__).resolve().parent
 LINES = FOLDER.parent / "benchmarks" / "results" / "scale.jsonl"
 LABELS = {
-    **{"full": "full tables", "hash": "hashed", "paper": "the paper's clusters", "cel": "CEL, the default"},
+    "full": "full tables",
+    "hash": "hashed",
+    "paper": "the paper's clusters",
+    "cel": "CEL, the default",
     "cel, once an epoch": "CEL, grown once an epoch",
 }
 

@@ -1,7 +1,8 @@
 """When evidence is collected from the steps of training: in an epoch at whose end entities choose.
 
-Clusters are split by it only if none changed in the midst of the epoch: there, an entity that has two interactions
-would have been placed by one, and what was told before and after is told of models that are far from each other.
+In the midst of an epoch many interactions have not been met yet, and an entity that has two would be placed by
+one: so what is due there looks at all of them. Where clusters may change there, the epoch tells of two models that
+are far from each other, which is not enough to split clusters by.
 """
 
 from __future__ import annotations
@@ -66,10 +67,18 @@ class Collecting:
         if self._evidence is not None:
             self._evidence.collect()
 
+    def forget_epoch(self) -> None:
+        """Forget what an epoch that is over has told: rows have changed since.
+
+        What the first step of all told before fields were split jointly is little, and stays.
+        """
+        if self._schedule.steps % self._steps_per_epoch == 0:
+            self._evidence = None
+
     def known(self, due: Sequence[tuple[str, bool]]) -> dict[str, Seen]:
         """What is known of the interactions of fields that are due, of which some may grow.
 
-        It is of all interactions but a few, or nothing.
+        It is of all interactions, or nothing.
         """
         if self._evidence is None or self._schedule.steps % self._steps_per_epoch:
             return {}
@@ -88,6 +97,7 @@ class Collecting:
         return schedule.reassigns_at(end) and any(any(map(has_choice, one)) for one in self._levels.values())
 
     def _undisturbed(self, end: int) -> bool:
-        """Whether no clusters may change within the epoch that ends after so many steps, but at its very start."""
+        """Whether no growth or reassignment comes within the epoch that ends after so many steps."""
         steps = range(end - self._steps_per_epoch + 1, end)
-        return not any(map(self._schedule.acts_at, steps))
+        # Where an epoch is a single step, growth comes with every step.
+        return len(steps) > 0 and not any(map(self._schedule.acts_at, steps))

@@ -137,6 +137,8 @@ class ClusterOptimiser:
         if (reassigned or growing or jointly) and self.objective.refresh():
             self._index.clear()
         events = self.split_jointly() if jointly else []
+        if self._collecting is not None and any(event.directions for event in events):
+            self._collecting.forget_epoch()
         for due in self._policy.rounds(self.fields, growing, reassigned):
             events += self._round(due)
         return events

@@ -88,7 +88,7 @@ class Schedule:
         return _is_due(step, self._retry_every, max(RETRY_SLOWDOWN, self._settings.reassign_slowdown))
 
     def acts_at(self, step: int) -> bool:
-        """Whether clusters may change after so many steps."""
+        """Whether fields may grow, or entities be reassigned, after so many steps."""
         return self.splits_at(step) or self.reassigns_at(step) or self.retries_at(step)
 
     def rests(self, field: str) -> bool:

@@ -23,8 +23,6 @@ from .probe import Probe
 
 # Numbers that are kept, at the most: a gigabyte.
 MAX_KEPT = 1 << 29
-# Share of the interactions that are to be met; whoever loads batches may drop the last of an epoch.
-MET = 0.99
 # Slopes below this tell rounding.
 FLAT = 1e-30
 Tables = Sequence[ClusteredEmbedding | AdditiveEmbedding]
@@ -64,11 +62,9 @@ class TrainingEvidence:
 
     @property
     def complete(self) -> bool:
-        """Whether all interactions but a few have been met, and half precision can hold what they told."""
+        """Whether all interactions have been met, and what they told is within what half precision can hold."""
         kept = (*self._jacobian.values(), *self._rest.values())
-        return int(self._seen.sum()) >= MET * len(self._seen) and all(
-            bool(values.isfinite().all()) for values in kept
-        )
+        return bool(self._seen.all()) and all(bool(values.isfinite().all()) for values in kept)
 
     def meet(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
         """Take a step's batch, between its forward and its backward pass.

@@ -1,10 +1,12 @@
 """Steps of training tell of rows what a pass of its own would, and are used where that is right."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
+from recbole_cel.clustering import ClusterEvent, ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.cross_fitted import policy, reassignment
 from recbole_cel.clustering.schedule import POOR_SPLITS
 from recbole_cel.embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
@@ -132,19 +134,8 @@ def test_the_last_time_that_an_interaction_was_met_counts():
     [lambda: an_epoch()[:-1], lambda: [], lambda: [batch[: len(batch) // 2] for batch in an_epoch()]],
     ids=["all but the last", "none", "halves"],
 )
-def test_it_is_complete_only_if_nearly_all_interactions_were_met(batches):
+def test_it_is_complete_only_if_all_interactions_were_met(batches):
     assert not Case().evidence(batches()).complete
-
-
-def test_a_last_batch_that_is_dropped_counts_nothing():
-    case, order = Case(), torch.randperm(NUMBER)
-    evidence = case.evidence(order[: -NUMBER // 100].split(BATCH))
-    assert evidence.complete
-    told, exact = evidence.of("user").at(case.chunk("user")), case.exact("user")
-    met = torch.ones(NUMBER, dtype=torch.bool)
-    met[order[-NUMBER // 100 :]] = False
-    met = met[case.chunk("user").interactions]
-    assert torch.equal(told.weights, exact.weights * met) and not bool(met.all())
 
 
 def test_saturated_outputs_give_no_numbers_that_are_none():
@@ -246,22 +237,29 @@ def test_a_run_that_begins_with_an_epoch_collects_at_once(steps, collects):
     assert bool(clusters._collecting.known([("user", False)])) == collects
 
 
-def test_growth_that_is_tried_again_goes_by_training_too():
-    case = Case()
-    clusters = optimiser_of(case, reassign_interval=0, split_gain=1e9)
+@pytest.mark.parametrize("found", [False, True])
+def test_growth_that_is_tried_again_goes_by_training_unless_rows_were_split_jointly(found, monkeypatch):
+    case, passes = Case(), list[int]()
+    monkeypatch.setattr(
+        policy, "probe_everything", lambda *args: passes.append(clusters.steps) or probe_everything(*args)
+    )
+    monkeypatch.setattr(ClusterOptimiser, "split_jointly", lambda self: [joint_event(self.steps, found)])
+    clusters = optimiser_of(case, reassign_interval=0)
     clusters._schedule._poor_splits["user"] = clusters._schedule._poor_splits["item"] = POOR_SPLITS
-    for epoch in range(3):
-        # Nothing but growth is due, and it is first tried again at the end of the second epoch.
+    grown = list[int]()
+    for _ in range(3):
         for batch in an_epoch():
             case.step(batch)
-            clusters._collecting.collect()
-            clusters._schedule.steps += 1
-        assert (
-            bool(clusters._collecting.known([("user", True), ("item", True)]))
-            == clusters._schedule.retries
-            == (epoch == 1)
-        )
-        clusters._collecting.begin()
+            grown += [event.step for event in clusters.step() if event.kind == "split"]
+    # Nothing but growth is due, and it is first tried again at the end of the second epoch.
+    assert grown == [2 * len(an_epoch())] * 2
+    assert passes == (grown[:1] if found else [])
+
+
+def joint_event(step, found):
+    return ClusterEvent(
+        "joint split", "user x item", 1, step, 2, 3, 1, 100, math.nan, math.nan, 0.1, directions=found
+    )
 
 
 @pytest.mark.parametrize("evidence", ["training", "passes"])
@@ -292,15 +290,18 @@ def test_growth_looks_at_all_interactions_or_at_none(evidence, interval, monkeyp
     assert all(number >= NUMBER and number % NUMBER == 0 for number in looked_at.values())
 
 
-def test_growth_looks_at_all_interactions_where_clusters_changed_in_the_epoch():
+@pytest.mark.parametrize("interval", [0.5, 1])
+def test_growth_looks_at_all_interactions_where_clusters_may_change_in_the_epoch(interval):
     case = Case()
-    clusters = optimiser_of(case, split_interval=1, reassign_interval=0.5)
-    assert not clusters._collecting._undisturbed(len(an_epoch()))
-    for batch in an_epoch():
-        case.step(batch)
-        clusters._collecting.collect()
-        clusters._schedule.steps += 1
-    assert clusters._schedule.splits and not clusters._collecting.known([("user", True), ("item", True)])
+    clusters = optimiser_of(case, split_interval=1, reassign_interval=interval)
+    # However complete it is.
+    clusters._collecting._evidence = case.evidence(an_epoch())
+    clusters._schedule.steps = len(an_epoch())
+    assert clusters._schedule.splits
+    assert bool(clusters._collecting.known([("user", True), ("item", True)])) == (interval == 1)
+    assert clusters._collecting.known([("user", False)])
+    clusters._schedule.steps += 1
+    assert not clusters._collecting.known([("user", False)])
 
 
 def test_where_nothing_moves_entities_choose_by_training_as_by_a_pass():

@@ -118,13 +118,14 @@ def test_copies_of_a_watched_model_do_not_hold_the_data(copied, options, monkeyp
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("model", ["DeepFM_CEL", "FM_CEL"])
+@pytest.mark.parametrize(("model", "interval"), [("DeepFM_CEL", 1.0), ("FM_CEL", 0.5)])
 @pytest.mark.quick(1)
-def test_a_resumed_run_is_bit_equal(model, options, tmp_path):
-    whole = run(model, options, checkpoint_dir="whole")
-    run(model, options, checkpoint_dir="parts", epochs=5)
+def test_a_resumed_run_is_bit_equal(model, interval, options, tmp_path):
+    grown = {"cel_split_interval": interval}
+    whole = run(model, options, checkpoint_dir="whole", **grown)
+    run(model, options, checkpoint_dir="parts", epochs=5, **grown)
     last = next((tmp_path / "parts").glob("*-last.pth"))
-    assert run(model, options, checkpoint_dir="parts", cel_resume=str(last)) == whole
+    assert run(model, options, checkpoint_dir="parts", cel_resume=str(last), **grown) == whole
     one, other = checkpoints.read(next((tmp_path / "whole").glob("*-last.pth"))), checkpoints.read(last)
     for part in ("state_dict", "optimizer", "strategy", "random", "shuffle", "train_loss"):
         assert checkpoints.digest(one[part]) == checkpoints.digest(other[part]), part
