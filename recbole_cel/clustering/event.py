@@ -43,6 +43,8 @@ class ClusterEvent:
         agreement: of a joint split, by how many standard deviations left-out interactions agreed with each
             direction that was tested, the last of which may have failed.
         row_change: where entities chose, how far their rows moved, relative to their size (root mean squares).
+        evidence: what was chosen by: ``training``, what the steps of the epoch had told, or ``passes`` of all
+            interactions through the model, which take longer; empty for a joint split.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class ClusterEvent:
     directions: int = 0
     agreement: tuple[float, ...] = ()
     row_change: float = math.nan
+    evidence: str = ""
 
     def scalars(self) -> dict[str, float]:
         """Numbers for a plot, by ``Clusters/<field>/<kind>/<what>``."""
@@ -89,4 +92,5 @@ class ClusterEvent:
             f"{self.clusters_before} -> {self.clusters_after} clusters, "
             f"{self.moved} of {self.entities} entities moved{rows}, "
             f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}, {self.seconds:.2f} s"
+            f"{f' (evidence: {self.evidence})' if self.evidence else ''}"
         )

@@ -15,6 +15,7 @@ from ..embedding.clustered import ClusteredEmbedding
 from ..evidence.grouping import InteractionsByEntity
 from ..evidence.numerics import numerical
 from ..evidence.objective import Objective
+from ..evidence.probe import Seen
 from .collecting import Collecting
 from .cross_fitted.policy import CrossFittedPolicy
 from .event import JOINT_SPLIT, REASSIGNMENT, SPLIT, ClusterEvent, Progress, no_progress
@@ -174,6 +175,7 @@ class ClusterOptimiser:
     def _round(self, due: Sequence[tuple[str, bool]]) -> list[ClusterEvent]:
         """Let the policy choose for fields, which may grow, and write what it chose."""
         started, number = time.perf_counter(), len(self._index_of(due[0][0]).order)
+        known = dict[str, Seen]()
         with numerical() as trouble:
             known = self._collecting.known(due) if self._collecting is not None else {}
             self._policy.observe({name: self.fields[name] for name, _ in due}, number, known)
@@ -189,7 +191,7 @@ class ClusterOptimiser:
             chosen.append((change, share + time.perf_counter() - started))
         events = list[ClusterEvent]()
         for (name, grows), (change, seconds) in zip(due, chosen):
-            events.append(self._write(name, grows, change, seconds))
+            events.append(self._write(name, grows, change, seconds, "training" if name in known else "passes"))
             self._on_event(events[-1])
         return events
 
@@ -216,7 +218,7 @@ class ClusterOptimiser:
             )
             return self._policy.choose(task)
 
-    def _write(self, field: str, grows: bool, change: Change, seconds: float) -> ClusterEvent:
+    def _write(self, field: str, grows: bool, change: Change, seconds: float, evidence: str) -> ClusterEvent:
         started, levels, index = time.perf_counter(), self.fields[field], self._index_of(field)
         before, had_room = num_clusters(levels), bool(with_room(levels))
         change.write()
@@ -241,6 +243,7 @@ class ClusterOptimiser:
             seconds + time.perf_counter() - started,
             change.skipped,
             row_change=change.row_change,
+            evidence=evidence,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def test_passes_are_saved_where_an_epoch_ends_with_a_reassignment(evidence, grow
     adam = torch.optim.Adam(case.model.parameters(), lr=0.01)
     growth = {"split_interval": 1.5} if grows else {}
     clusters = optimiser_of(case, reassign_interval=0.5, evidence=evidence, **growth)
-    passes, chosen = set(), set()
+    passes, chosen, told = set(), set(), set()
     monkeypatch.setattr(
         policy, "probe_everything", lambda *args: passes.add(clusters.steps) or probe_everything(*args)
     )
@@ -220,10 +220,14 @@ def test_passes_are_saved_where_an_epoch_ends_with_a_reassignment(evidence, grow
             events = [event for event in clusters.step() if event.kind != "joint split"]
             assert not any(event.skipped for event in events)
             chosen.update(event.step for event in events)
+            told.update(event.step for event in events if "(evidence: training)" in str(event))
+            assert all(("(evidence: passes)" in str(event)) != (event.step in told) for event in events)
     steps = len(an_epoch())
     assert chosen == {half * steps // 2 for half in range(1, 7)}
     saved = {steps, 2 * steps, 3 * steps} - ({3 * steps} if grows else set())
     assert passes == (chosen - saved if evidence == "training" else chosen)
+    # And a line of the log says which of the two it was.
+    assert told == chosen - passes
 
 
 @pytest.mark.parametrize(("steps", "collects"), [(0, True), (3, False), (2 * len(an_epoch()), True)])
@@ -253,6 +257,7 @@ def test_growth_that_is_tried_again_goes_by_training_unless_rows_were_split_join
             grown += [event.step for event in clusters.step() if event.kind == "split"]
     # Nothing but growth is due, and it is first tried again at the end of the second epoch.
     assert grown == [2 * len(an_epoch())] * 2
+    assert "evidence" not in str(joint_event(1, found))
     assert passes == (grown[:1] if found else [])
 
 
