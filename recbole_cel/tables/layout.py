@@ -133,7 +133,8 @@ def _flat(table: Table, title: str, outcomes: list[Outcome]) -> Sheet:
         if any(one.mean is not None or one.text for one in papers):
             headers.append(f"{column.name} ({PAPER})")
             columns.append(papers)
-    labels = [outcome.cell.row.label for outcome in outcomes]
+    # What a sheet is of is in its title.
+    labels = [outcome.cell.row.series if table.sheets else outcome.cell.row.label for outcome in outcomes]
     sheet = Sheet(
         outcomes[0].cell.data.name,
         title,

@@ -146,6 +146,17 @@ def test_values_across_and_rows_that_fit():
     assert shown == {"full": [0.7, None, None], "small": [0.6, 0.6, None], "CEL": [None, 0.8, None]}
 
 
+def test_a_sheet_for_each_value_in_which_rows_go_by_their_series():
+    one = {"label": "FM, {kept}", "series": "FM", "model": "FM", "strategy": "full"}
+    rows = [{**one, "values": {"kept": "a tenth"}}, {**one, "values": {"kept": "all"}}]
+    given = {**GIVEN, "rows": rows, "sheets": "kept"}
+    found = sheets(*outcomes_of(given, {"FM, a tenth": [run(0.7)], "FM, all": [run(0.8)]}))
+    assert [(sheet.title.partition(", ")[2], sheet.rows[0][0], sheet.rows[0][1][0].mean) for sheet in found] == [
+        ("a tenth", "FM", 0.7),
+        ("all", "FM", 0.8),
+    ]
+
+
 def test_the_smallest_that_reaches_the_best_rival():
     rows = [
         {"label": "full", "model": "FM", "strategy": "full"},
