@@ -26,6 +26,8 @@ from recbole_cel.config import Config, literal
 from recbole_cel.tables.job import data_digest
 from recbole_cel.tables.measure import Group, Measured, measure, program
 
+# The limit of epochs in a line, which has the number of those that were trained as its epochs.
+LIMIT = "max_epochs"
 # Where files are is nobody else's business, and how a run is shown changes nothing.
 PATHS = {"data_path", "checkpoint_dir", "show_progress", "state", "cel_checkpoint_interval"}
 
@@ -121,7 +123,10 @@ def main() -> None:
                     **program(),
                     "data": digest(model, args.dataset, args.config_files, options),
                 }
-                line |= {key: value for key, value in {**overrides, **choice}.items() if key not in PATHS}
+                given = {
+                    LIMIT if key == "epochs" else key: value for key, value in {**overrides, **choice}.items()
+                }
+                line |= {key: value for key, value in given.items() if key not in PATHS}
                 file.write(json.dumps({**line, **as_line(found)}) + "\n")
         return found
 

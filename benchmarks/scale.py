@@ -6,7 +6,7 @@ With ``--device cuda`` all of it is on a GPU, whose largest allocation is the me
 
 A DeepFM of two fields is trained on interactions of Zipf popularity with planted tastes. Each run has a process of
 its own, whose largest resident set, less the data, is its memory. Times are wall times, events included, and
-``cluster work`` is their share of all; ``step`` is a training step without events.
+``cluster work`` is the time of events over that of training steps; ``step`` is a training step without events.
 """
 
 from __future__ import annotations

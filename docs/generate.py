@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import first_page
+import yaml
 
 from recbole_cel.settings import PREFIX, CELSettings
 from recbole_cel.strategies import strategies
@@ -23,6 +24,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 FAULTS, SCALE, STEPS = (RESULTS / f"{name}.jsonl" for name in ("faults", "scale", "steps"))
 # Runs that had the machine for themselves, so that their seconds can be compared.
 TIMED = "whole runs"
+# What a protocol is, by the beginning of its name.
+PROTOCOLS: dict[str, str] = yaml.safe_load((FOLDER / "protocols.yaml").read_text())
 SCALE_COLUMNS = (
     *("ids a field", "interactions", "tables", "d", "step, ms", "epochs", "cluster work: first epoch", "all"),
     *("µs an interaction", "test AUC", "GB", "bytes an id, with Adam's state", "commit"),
@@ -85,16 +88,19 @@ def results() -> str:
         "Written by `python docs/generate.py` from `benchmarks/results/*.jsonl`, one line a run. Whatever is not",
         "named among the options has its default. Seeds change the split, too; of planted data, each set",
         "(`groups-0` to `groups-4`) is another. Mean and standard deviation over seeds of test metrics; of a",
-        "grid, all tries are data, and the one with the best validation metric is shown.",
+        "grid, all tries are data, and the one with the best validation metric is shown. `max_epochs` is a limit",
+        "that was given; RecBole's is 300.",
         "",
     ]
     files = sorted(file for file in RESULTS.glob("*.jsonl") if file not in (FAULTS, SCALE, STEPS))
     runs = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     for protocol, of_protocol in grouped(runs, lambda run: run["protocol"]):
         metrics, timed = list(of_protocol[0]["test"]), protocol.startswith(TIMED)
+        about = next((text for name, text in PROTOCOLS.items() if protocol.startswith(name)), "")
         lines += [
             f"## {protocol}",
             "",
+            *([about, ""] if about else []),
             f"| data | model | options | seeds | {' | '.join(metrics)} | epochs | {'seconds | ' * timed}commit |",
         ]
         lines.append("| --- " * (6 + timed + len(metrics)) + "|")
@@ -112,7 +118,7 @@ def results() -> str:
                 + " | ".join(_spread([run["test"][metric] for run in best]) for metric in metrics)
                 + f" | {' '.join(str(run['epochs']) for run in best)} | "
                 + (f"{' '.join(format(run['seconds'], '.1f') for run in best)} | " if timed else "")
-                + f"{best[0].get('commit', 'RecBole')} |"
+                + f"{' '.join(dict.fromkeys(run.get('commit', 'RecBole') for run in best))} |"
             )
         lines.append("")
     return "\n".join(lines)
@@ -191,9 +197,12 @@ def scale() -> str:
         "# As ids become many",
         "",
         "Written by `python docs/generate.py` from `benchmarks/results/scale.jsonl`, which",
-        "`python benchmarks/scale.py --json` adds to: a DeepFM of two fields, Zipf popularity,",
-        "planted tastes, batches of 4,096, the same fused Adam for all,",
-        f"{runs[0]['threads']} threads. *Cluster work* is a share of the time of training steps, in the first",
+        "`python benchmarks/scale.py --json benchmarks/results/scale.jsonl` adds to: a DeepFM of two fields, Zipf",
+        "popularity, planted tastes, batches of 4,096, the same fused Adam for all,",
+        f"{runs[0]['threads']} threads. *full* is a row for each id, *hash* 512 rows that ids share by their",
+        "number modulo 512, *cel* the defaults, *once an epoch* with `cel_split_interval: 1`",
+        "(`properties/cel/large.yaml`), *one level* with `cel_levels: 1`, and *paper* without folds, too.",
+        "*Cluster work* is the time of events over that of training steps, in the first",
         "epoch and in all of them: with more epochs it becomes less, for clusters change ever more rarely.",
         "Memory is the largest resident set above the data. Commits were measured on several machines, so compare",
         "times of one commit.",

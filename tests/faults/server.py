@@ -1,10 +1,10 @@
 """A warm process that forks a child for every trial: ``python -m faults.server``, or one trial to look at.
 
-    python -m faults.server KIND SEED NUMBER
+    PYTHONPATH=..:.:helpers python -m faults.server KIND SEED NUMBER
 
-does one trial in this process, with its traceback. Without arguments, each line of the input is a kind, a seed and
-a number, and each line of the output says how that ended. Importing PyTorch and RecBole takes seconds, forking a
-process that has them takes milliseconds; and what crashes or hangs takes only its child along.
+in ``tests/`` does one trial in this process, with its traceback. Without arguments, each line of the input is a
+kind, a seed and a number, and each line of the output says how that ended. Importing PyTorch and RecBole takes
+seconds, forking a process that has them takes milliseconds; and what crashes or hangs takes only its child along.
 """
 
 from __future__ import annotations
