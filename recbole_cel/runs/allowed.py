@@ -59,12 +59,17 @@ EXCLUDED_KEYS = {
 # Neither a file nor a folder has such a name, and no code hides in it; separators are checked by length alone.
 PLAIN = re.compile(r"[^/\\\x00-\x1f]{0,200}")
 SEPARATORS = {"field_separator", "seq_separator"}
+# Of our options, those that size something; of clusters there are never more than ids.
+SIZED = {f"{PREFIX}{name}" for name in ("levels", "folds", "super_clusters")}
 # Integers that size nothing.
 UNSIZED = {"seed", "epochs", "train_batch_size", "eval_batch_size", "eval_step", "stopping_step", "topk"}
+UNSIZED |= {"threshold", "clip_grad_norm"}
+UNSIZED |= {f"{PREFIX}{spec.name}" for spec in fields(CELSettings)} - SIZED
 MAX_INT = 2**63 - 1
 MAX_VALUES = 10_000
-# Sizes beyond this must be those of a tensor of the file.
+# Sizes beyond this must be those of a tensor of the file; but negatives of an interaction are in none.
 ALWAYS_FINE = 1024
+MANY = {"train_neg_sample_args": 10_000}
 
 
 @cache
@@ -174,6 +179,6 @@ def _check_part(file: str, key: str, part: object, largest: int | None) -> None:
         return
     if not isinstance(part, int):
         raise CheckpointError(f"{file}: its {key} holds a {type(part).__name__}")
-    most = MAX_INT if key in UNSIZED or largest is None else max(ALWAYS_FINE, largest)
+    most = MAX_INT if key in UNSIZED or largest is None else max(MANY.get(key, ALWAYS_FINE), largest)
     if not -MAX_INT <= part <= most:
         raise CheckpointError(f"{file}: its {key} is {str(part)[:30]}, but the largest size in it is {most}")

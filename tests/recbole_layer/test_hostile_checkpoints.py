@@ -11,6 +11,7 @@ from hostile import OF_LOADING, OF_RESUMING, clusters_out_of_range, forge
 from recbole_cel.config import Config
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.runs import checkpoint as checkpoints
+from recbole_cel.runs.allowed import check_saved_config
 from recbole_cel.runs.checkpoint import CheckpointError
 
 
@@ -69,6 +70,24 @@ def test_what_a_file_may_not_say_is_refused(case, here):
     OF_LOADING[case](state)
     forge(file, state)
     assert file.name in refused(lambda: load_data_and_model(str(file)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cel_activity_edges", [100, 50_000]),
+        ("cel_max_clusters", 5_000),
+        ("cel_checkpoint_interval", 2_000),
+        ("cel_split_gain", 2_000),
+        ("threshold", {"rating": 3, "timestamp": 880_000_000}),
+        ("train_neg_sample_args", {"sample_num": 2_000}),
+    ],
+)
+def test_large_numbers_that_size_nothing_may_stand_in_a_file(key, value):
+    config = {"dataset": "tiny", key: value}
+    assert check_saved_config("a.pth", "FM_CEL", config, largest=60) == config
+    with pytest.raises(CheckpointError, match="the largest size in it is 1024"):
+        check_saved_config("a.pth", "FM_CEL", {**config, "embedding_size": 2_000}, largest=60)
 
 
 @pytest.mark.parametrize("case", OF_RESUMING)
