@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -169,12 +170,14 @@ def run_recbole_cel(
     if resume and not isinstance(trainer, Trainer):
         raise checkpoints.CheckpointError(f"cel_resume: {config['model']} has a trainer that cannot resume")
 
-    best_valid_score, best_valid_result = trainer.fit(
-        train_data, valid_data, saved=saved, show_progress=speaks and config["show_progress"]
-    )
-    test_result = trainer.evaluate(
-        test_data, load_best_model=saved, show_progress=speaks and config["show_progress"]
-    )
+    # RecBole leaves it open; trainers of other libraries have none.
+    with closing(trainer.tensorboard) if hasattr(trainer, "tensorboard") else nullcontext():
+        best_valid_score, best_valid_result = trainer.fit(
+            train_data, valid_data, saved=saved, show_progress=speaks and config["show_progress"]
+        )
+        test_result = trainer.evaluate(
+            test_data, load_best_model=saved, show_progress=speaks and config["show_progress"]
+        )
 
     logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
     logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")

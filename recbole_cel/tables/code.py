@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -35,11 +36,22 @@ def digest(strategy: str | None) -> str:
         kind = strategies()[strategy]
         if not kind.__module__.startswith(f"{PACKAGE.name}."):
             found.update(f"{kind.__module__}.{kind.__qualname__}\0".encode())
+            for file in _files_of_others(kind.__module__):
+                found.update(file.read_bytes() + b"\0")
     for file in sorted(properties_folder().rglob("*.yaml")):
         name = file.relative_to(properties_folder())
         if _counts(name, strategy):
             found.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+def _files_of_others(module: str) -> list[Path]:
+    """The source of a strategy that is not ours: of the package that it lies in, or its own."""
+    top = sys.modules[module.partition(".")[0]]
+    if paths := getattr(top, "__path__", None):
+        return sorted(file for path in paths for file in Path(path).rglob("*.py"))
+    file = getattr(sys.modules[module], "__file__", None)
+    return [Path(file)] if file else []
 
 
 def _counts(file: Path, strategy: str | None) -> bool:

@@ -91,8 +91,10 @@ def run(job: Job) -> dict[str, Any]:
         options = {**job.options, **QUIET, "seed": job.seed, "data_path": job.folder, "checkpoint_dir": scratch}
         # RecBole leaves log files where it stands.
         with _standing_in(scratch):
-            measured = _solved(job, options) if job.solver else _measured(job, options)
-            _close_logs()
+            try:
+                measured = _solved(job, options) if job.solver else _measured(job, options)
+            finally:
+                _close_logs()
     return {
         "valid": measured.valid,
         "test": measured.test,

@@ -76,7 +76,8 @@ def values_of(outcome: Outcome, column: Column, others: Sequence[Outcome]) -> li
         best, own = best_rival(others, of), values_of(outcome, of, others)
         if best is None or own is None:
             return None
-        return [100 * (value / base - 1) for value, base in zip(own, values_of(best, of, others) or ())]
+        bases = values_of(best, of, others) or []
+        return [100 * (value / base - 1) for value, base in zip(own, bases)] if all(bases) else None
     values = [_read(run, column) for run in outcome.runs]
     return None if not values or None in values else values  # type: ignore[return-value]
 

@@ -7,23 +7,28 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy
 import recbole
 import torch
-from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_logger, init_seed
 
 from ..config import Config
-from ..inputs.fast_rows import with_fast_rows
 from ..inputs.last_batch import without_single_rows
+from ..inputs.prepare import prepare_data
 from ..model import StrategyRecommender, get_model
 from ..runs.activity import ACTIVITY_METRICS
+from ..runs.caches import Caches
 from ..runs.repeatable import be_repeatable
 from ..runs.size import BYTES_PER_NUMBER
 from ..trainer import Trainer, get_trainer
+
+# What else numbers depend on, where it is installed: it reads the data, clusters rows of rivals, or is one.
+LIBRARIES = ("pandas", "scipy", "scikit-learn", "cmfrec")
 
 
 class Group(NamedTuple):
@@ -105,16 +110,16 @@ def measure(
     init_seed(config["seed"], config["reproducibility"])
     be_repeatable(config)
     init_logger(config)
-    train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
-    with_fast_rows(train_data, valid_data, test_data)
+    train_data, valid_data, test_data = prepared(config)
     init_seed(config["seed"], config["reproducibility"])
     recommender = get_model(config["model"], config["task"])(config, train_data._dataset).to(config["device"])
     train_data = without_single_rows(config, recommender, train_data)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
-    start = time.perf_counter()
-    _, valid = trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
-    seconds = time.perf_counter() - start
-    test = trainer.evaluate(test_data, load_best_model=True)
+    with closing(trainer.tensorboard):
+        start = time.perf_counter()
+        _, valid = trainer.fit(train_data, valid_data, show_progress=config["show_progress"])
+        seconds = time.perf_counter() - start
+        test = trainer.evaluate(test_data, load_best_model=True)
     cold_groups = groups(trainer, train_data._dataset, cold) if trainer.collected else {}
     if also:
         second = Config(model, dataset, list(config_files) or None, {**options, **also}, command_line=False)
@@ -135,9 +140,22 @@ def measure(
 def _evaluated(config: Config, recommender: Any) -> dict[str, float]:
     """Metrics of a trained model on the test split under another configuration."""
     init_seed(config["seed"], config["reproducibility"])
-    _, _, test_data = data_preparation(config, create_dataset(config))
+    _, _, test_data = prepared(config)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
-    return dict(trainer.evaluate(test_data, load_best_model=False))
+    with closing(trainer.tensorboard):
+        return dict(trainer.evaluate(test_data, load_best_model=False))
+
+
+def prepared(config: Config) -> list[Any]:
+    """The loaders of training, validation and test, made as for a run from the command line.
+
+    Raises:
+        SettingError: at whatever in the data no model could be trained on, or if a file that the configuration
+            names is none of ours; pickles are not read.
+    """
+    with Caches(config) as caches:
+        _, *loaders = prepare_data(config, caches.data_set, caches.splits)
+    return loaders
 
 
 def sizes(trainer: Trainer) -> tuple[Size | None, Size | None]:
@@ -216,8 +234,16 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "recbole": recbole.__version__,
+        **{name: found for name in LIBRARIES if (found := _version(name)) is not None},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> str:

@@ -43,15 +43,19 @@ class Worker:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         self._scratch = tempfile.mkdtemp(prefix="recbole_cel-")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{PACKAGE.name}.tables.worker", self._scratch],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for its owner, who ends it
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"{PACKAGE.name}.tables.worker", self._scratch],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for its owner, who ends it
+            )
+        except OSError:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
 
     def run(self, job: Job) -> dict[str, Any]:
         """Wait for a job's result."""
@@ -137,11 +141,16 @@ class Pool:
         worker: Worker | None = None
         while (item := self._jobs.get()) is not None and not self._ended:
             key, job = item
-            if worker is None or not worker.alive or worker.threads != job.threads:
-                worker = self._replaced(worker, job.threads)
-            if worker is None:
-                return
-            self._done.put(Done(key, job, worker.run(job)))
+            try:
+                if worker is None or not worker.alive or worker.threads != job.threads:
+                    old, worker = worker, None
+                    worker = self._replaced(old, job.threads)
+                if worker is None:
+                    return
+                result = worker.run(job)
+            except OSError as error:  # such as a full disk, or no more processes
+                result = {"error": f"its process cannot be started: {error}"}
+            self._done.put(Done(key, job, result))
 
     def _replaced(self, old: Worker | None, threads: int) -> Worker | None:
         if old is not None:

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
 from ..config import Config
 from ..experiments.baselines import Biases
 from ..experiments.ratings import Ratings
-from ..options import SettingError
 from ..runs.size import BYTES_PER_NUMBER
-from .measure import Measured, Size
+from .measure import Measured, Size, prepared
 
 COLUMNS = ("UserId", "ItemId")
 STRENGTH = "strength"
@@ -33,7 +31,7 @@ def split(options: Mapping[str, Any], dataset: str) -> list[pd.DataFrame]:
     """Training, validation and test interactions, split as for the models."""
     config = Config("MF", dataset, config_dict=dict(options), command_line=False)
     init_seed(config["seed"], config["reproducibility"])
-    parts = data_preparation(config, create_dataset(config))
+    parts = prepared(config)
     fields = (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], config["RATING_FIELD"])
     names = dict(zip((*COLUMNS, "Rating"), fields))
     return [
@@ -55,10 +53,10 @@ def als(parts: list[pd.DataFrame], strength: float, rank: int) -> Fitted:
     """Matrix factorisation with biases of cmfrec, by alternating regularised least squares.
 
     Raises:
-        SettingError: if the library is not installed.
+        ModuleNotFoundError: if the library is not installed; that is not kept like a result.
     """
     if importlib.util.find_spec("cmfrec") is None:
-        raise SettingError("cmfrec", "is not installed; python -m pip install 'recbole-cel[benchmark]'")
+        raise ModuleNotFoundError("cmfrec is not installed; python -m pip install 'recbole-cel[benchmark]'")
     from cmfrec import CMF  # type: ignore[import-untyped,unused-ignore]
 
     model = CMF(k=rank, lambda_=strength, nthreads=torch.get_num_threads(), verbose=False).fit(parts[0])

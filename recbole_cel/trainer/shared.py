@@ -127,6 +127,9 @@ class _Silent:
     def add_hparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
+    def close(self) -> None:
+        """Nothing."""
+
 
 @contextmanager
 def _shared_predictions(model: Any, group: Group | None) -> Iterator[None]:

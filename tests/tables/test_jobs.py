@@ -1,7 +1,12 @@
 """Jobs: what their results are kept under, and that it does not matter what ran before."""
 
+import errno
+import logging
+import pickle
 import subprocess
 import sys
+import threading
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +72,45 @@ def test_a_process_that_dies_is_an_error_of_its_job_and_another_takes_over(made,
         assert done.result["error"] == "its process ended with status 1: no more memory in this world"
 
 
+def test_a_process_that_cannot_be_started_is_an_error_of_its_job(made, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("recbole_cel.tables.pool.subprocess.Popen", full)
+    with Pool(1) as pool:
+        for key in ("one", "two"):
+            pool.submit(key, made["full"])
+        found = [pool.next() for _ in range(2)]
+    assert [done.key for done in found] == ["one", "two"]
+    assert all("cannot be started: [Errno 28] No space left" in done.result["error"] for done in found)
+
+
+class Planted:
+    """A pickle of it writes a file when it is read."""
+
+    def __reduce__(self):
+        return Path.write_text, (Path("ran"), "")
+
+
+@pytest.mark.parametrize("key", ["dataset_save_path", "dataloaders_save_path"])
+def test_a_pickle_that_a_table_names_is_not_read(made, tmp_path, key):
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Planted()))
+    with pytest.raises(SettingError, match=f"{key}: .*pickles of RecBole are not read"):
+        jobs.run(replace(made["full"], options={**made["full"].options, key: str(tmp_path / "evil.pth")}))
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_nothing_of_a_job_is_left_open(made):
+    threads, handlers = threading.active_count(), list(logging.getLogger().handlers)
+    with pytest.raises(SettingError):
+        jobs.run(replace(made["full"], options={**made["full"].options, "learning_rate": "fast"}))
+    for _ in range(2):
+        jobs.run(made["full"])
+    assert threading.active_count() == threads
+    assert not [one for one in logging.getLogger().handlers if isinstance(one, logging.FileHandler)]
+    assert handlers == [one for one in logging.getLogger().handlers if one in handlers]
+
+
 def test_a_key_is_of_options_seed_code_and_data(made, monkeypatch, tmp_path):
     job = made["full"]
     key = job.key()
@@ -91,6 +135,22 @@ def test_the_code_of_a_run_leaves_out_what_cannot_change_it():
     assert "strategies.modulo_hash" not in clustered
 
 
+def test_the_code_of_a_run_has_that_of_a_strategy_that_is_not_ours(monkeypatch, tmp_path):
+    file = tmp_path / "plugged_in.py"
+    digests = []
+    for text in ("ROWS = 1\n", "ROWS = 2\n"):
+        file.write_text(text)
+        module = types.ModuleType("plugged_in")
+        module.__file__ = str(file)
+        kind = type("Plugged", (), {"__module__": "plugged_in"})
+        monkeypatch.setitem(sys.modules, "plugged_in", module)
+        monkeypatch.setattr(code, "strategies", lambda kind=kind: {"plugged_in": kind})
+        code.digest.cache_clear()
+        digests.append(code.digest("plugged_in"))
+    code.digest.cache_clear()
+    assert len(set(digests)) == 2
+
+
 def test_a_result_is_kept_whole_or_is_none(made, tmp_path):
     cache = Cache(tmp_path / "cache")
     result = jobs.run(made["full"])
@@ -106,7 +166,8 @@ def test_a_solver_that_is_not_there_says_what_to_install(made, tmp_path, monkeyp
     job = replace(made["full"], model="als", solver=True, strategy=None)
     monkeypatch.setattr("recbole_cel.tables.solvers.importlib.util.find_spec", lambda name: None)
     job = replace(job, options={"task": "rating", "load_col": job.options["load_col"], "threshold": None})
-    with pytest.raises(SettingError, match=r"cmfrec is not installed; python -m pip install"):
+    # Nor is that kept like a result: when it has been installed, the same command goes on.
+    with pytest.raises(ModuleNotFoundError, match=r"cmfrec is not installed; python -m pip install"):
         jobs.run(job)
     found = jobs.run(replace(job, model="biases"))
     assert 0 < found["test"]["mse"] == pytest.approx(found["test"]["rmse"] ** 2)

@@ -157,6 +157,18 @@ def test_a_sheet_for_each_value_in_which_rows_go_by_their_series():
     ]
 
 
+def test_a_gain_over_nothing_is_none():
+    columns = [{"name": "AUC", "metric": "auc"}, {"name": "gain", "gain": "AUC"}]
+    rows = [
+        {"label": "full", "model": "FM", "strategy": "full"},
+        {"label": "CEL", "model": "FM", "strategy": "cel", "ours": True},
+    ]
+    (sheet,) = sheets(
+        *outcomes_of({**GIVEN, "rows": rows, "columns": columns}, {"full": [run(0.0)], "CEL": [run(0.5)]})
+    )
+    assert [cells[1].mean for _, cells in sheet.rows] == [None, None]
+
+
 def test_the_smallest_that_reaches_the_best_rival():
     rows = [
         {"label": "full", "model": "FM", "strategy": "full"},
