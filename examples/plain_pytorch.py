@@ -5,20 +5,22 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
-from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
+from recbole_cel.embedding import clustered_tables
 from recbole_cel.evidence import ModuleObjective
 
-USERS, ITEMS, CLUSTERS, DIM, BATCH = 1000, 500, 16, 8, 2000
+USERS, ITEMS, ROWS, DIM, BATCH = 1000, 500, 32, 8, 2000
 
 
 class Model(nn.Module):
-    """Users and items meet in an inner product; each side has 16 shared rows in place of its own ones."""
+    """Users and items meet in an inner product; each side has 32 shared rows in place of its own ones.
+
+    A user's row is the sum of one row of each level. Rows and biases of users share assignments.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        users, items = ClusterAssignment(USERS, CLUSTERS), ClusterAssignment(ITEMS, CLUSTERS)
-        self.user, self.user_bias = ClusteredEmbedding(users, DIM), ClusteredEmbedding(users, 1)
-        self.item, self.item_bias = ClusteredEmbedding(items, DIM), ClusteredEmbedding(items, 1)
+        self.user, self.user_bias = clustered_tables(USERS, [DIM, 1], rows=ROWS, levels=2)
+        self.item, self.item_bias = clustered_tables(ITEMS, [DIM, 1], rows=ROWS, levels=2)
 
     def forward(self, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
         """Logits ``(B,)`` of ids ``(B,)``."""
@@ -40,24 +42,28 @@ def main(epochs: int = 12) -> float:
     test, train = torch.arange(6000), torch.arange(6000, len(user))
     model = Model()
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    known = user[train], item[train]
+    objective = ModuleObjective(model, ["user", "item"], known, click[train])
     clusters = ClusterOptimiser(
         {"user": [model.user, model.user_bias], "item": [model.item, model.item_bias]},
-        ModuleObjective(model, ["user", "item"], [user[train], item[train]], click[train]),
-        ClusterSettings(split_interval=1, reassign_interval=1, reassign_gain=0.1),
+        objective,
+        ClusterSettings(split_interval=1, reassign_interval=1),
         steps_per_epoch=len(train) // BATCH,
         optimiser=optimiser,
         on_event=print,
     )
     for _ in range(epochs):
-        for batch in train[torch.randperm(len(train))].split(BATCH):
+        for batch in torch.randperm(len(train)).split(BATCH):
             optimiser.zero_grad()
-            logits = model(user[batch], item[batch])
-            nn.functional.binary_cross_entropy_with_logits(logits, click[batch]).backward()
+            # As model(...), but each interaction looks up what was assigned without it.
+            logits = objective.training_outputs(known[0][batch], known[1][batch], interactions=batch)
+            nn.functional.binary_cross_entropy_with_logits(logits, click[train][batch]).backward()
             optimiser.step()
             clusters.step()
+    model.eval()
     with torch.no_grad():
         auc = float(roc_auc_score(click[test], model(user[test], item[test])))
-    print(f"test AUC {auc:.4f} with {CLUSTERS} rows for {USERS} users and {CLUSTERS} for {ITEMS} items")
+    print(f"test AUC {auc:.4f} with {ROWS} rows for {USERS} users and {ROWS} for {ITEMS} items")
     return auc
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .embedding import fold_of
 from .embedding.slots import watch_lookups
 from .evidence import PointwiseLoss, binary_cross_entropy, squared_error
-from .evidence.objective import Meet
+from .evidence.objective import Meet, evaluating
 from .inputs.fast_rows import NUMBER, FastRows
 from .options import SettingError
 from .processes import current
@@ -101,15 +101,10 @@ class TrainingObjective:
         batch = {name: column[interactions] for name, column in self._columns.items()}
         for key, features in self._features:
             batch.update({name: column[batch[key]] for name, column in features.items()})
-        training = self._model.training
-        self._model.eval()
-        try:
-            with self._model.lookups(batch, fold):
-                outputs: Tensor = self._model.forward(Interaction(batch))
-            probable = isinstance(self._model.loss, OF_PROBABILITIES)
-            return outputs.logit(PROBABILITY_MARGIN) if probable else outputs
-        finally:
-            self._model.train(training)
+        with evaluating(self._model), self._model.lookups(batch, fold):
+            outputs: Tensor = self._model.forward(Interaction(batch))
+        probable = isinstance(self._model.loss, OF_PROBABILITIES)
+        return outputs.logit(PROBABILITY_MARGIN) if probable else outputs
 
     def targets(self, interactions: Tensor) -> Tensor:
         """Targets of the numbered interactions, shape ``(B,)``."""
@@ -117,7 +112,9 @@ class TrainingObjective:
 
     def weights(self, interactions: Tensor) -> Tensor:
         """One, or less for negatives that are drawn several times, shape ``(B,)``."""
-        return self._weights[interactions] if self._columns else self._weights
+        if not self._drawn:
+            self.refresh()
+        return self._weights[interactions]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Element-wise loss."""

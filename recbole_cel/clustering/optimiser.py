@@ -17,12 +17,11 @@ from ..evidence.numerics import numerical
 from ..evidence.objective import Objective
 from ..evidence.probe import Seen
 from .collecting import Collecting
-from .cross_fitted.policy import CrossFittedPolicy
 from .event import JOINT_SPLIT, REASSIGNMENT, SPLIT, ClusterEvent, Progress, no_progress
 from .field import by_level, has_choice, num_clusters, with_room
 from .joint import PairSplitter
-from .paper.policy import PaperPolicy
-from .policy import Change, Levels, Policy, Task
+from .policies import policy_of
+from .policy import Change, Task
 from .row_state import copy_row_state
 from .schedule import Schedule
 from .settings import ClusterSettings
@@ -44,7 +43,7 @@ class ClusterOptimiser:
         progress: shows how far an event has come.
 
     Raises:
-        ValueError: if tables of a field do not share their assignments.
+        ValueError: if tables of a field do not share their assignments, or a size or setting does not fit them.
 
     Example:
         >>> class Model(nn.Module):
@@ -72,6 +71,8 @@ class ClusterOptimiser:
         on_event: Callable[[ClusterEvent], None] = lambda event: None,
         progress: Progress = no_progress,
     ) -> None:
+        if steps_per_epoch < 1:
+            raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}")
         self.fields = {name: by_level(name, tables) for name, tables in fields.items()}
         self.objective = objective
         self.settings = settings
@@ -81,7 +82,7 @@ class ClusterOptimiser:
         self._on_event = on_event
         self._progress = progress
         self._index: dict[str, InteractionsByEntity] = {}
-        self._policy = policy_of(self.fields)(objective, settings)
+        self._policy = policy_of(self.fields, settings)(objective, settings)
         self._collecting: Collecting | None = None
         if settings.evidence == "training" and self._policy.takes_evidence:
             self._collecting = Collecting(objective, fields, self.fields, self._schedule, steps_per_epoch)
@@ -281,15 +282,3 @@ class ClusterOptimiser:
                 entities, assignment.num_entities, folds, assignment.num_folds
             )
         return self._index[field]
-
-
-def policy_of(fields: Mapping[str, Levels]) -> type[Policy]:
-    """The policy that goes with the tables: cross-fitted if their assignments have folds.
-
-    Raises:
-        ValueError: if some have and others have not.
-    """
-    folds = {levels[0][0].assignment.num_folds > 1 for levels in fields.values()}
-    if len(folds) > 1:
-        raise ValueError("either all fields have assignments with folds, or none has")
-    return CrossFittedPolicy if True in folds else PaperPolicy

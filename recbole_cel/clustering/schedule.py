@@ -21,6 +21,8 @@ RETRY_SLOWDOWN = 1.5
 
 # Of what is counted, more than a run could do.
 MAX_COUNT = 10**15
+# Of a number of multiples.
+ROUNDING = 1e-9
 
 
 class Schedule:
@@ -145,10 +147,15 @@ def _is_due(step: int, every: float, slowdown: float = 1.0) -> bool:
     Of the multiples after the first, only those count that are ``slowdown`` times the last that counted, or the
     next one if that is more; fractions are dropped.
     """
-    multiple = step // every
-    if multiple == (step - 1) // every:
+    multiple = _multiples(step, every)
+    if multiple == _multiples(step - 1, every):
         return False
     counts = 1
     while counts < multiple:
         counts = max(counts + 1, int(counts * slowdown))
     return counts == multiple
+
+
+def _multiples(step: int, every: float) -> int:
+    """How many multiples of ``every`` are within ``step``, though a fifth of six steps is rounded up a little."""
+    return math.floor(step / every + ROUNDING)

@@ -172,15 +172,24 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.folds > 1 and self.reassign_candidates:
+        if self.folds > 1:
+            self.check_with_folds(self.folds)
+
+    def check_with_folds(self, folds: int) -> None:
+        """Check that nothing is set that tables with so many folds, more than one, have no use for.
+
+        Raises:
+            SettingError: at what is.
+        """
+        if self.reassign_candidates:
             raise SettingError(
                 "reassign_candidates",
-                f"must be 0 with {self.folds} folds, whose assignments are not checked exactly; got "
+                f"must be 0 with {folds} folds, whose assignments are not checked exactly; got "
                 f"{self.reassign_candidates}",
             )
-        if self.folds > 1 and self.split_by != "gradients":
+        if self.split_by != "gradients":
             raise SettingError(
                 "split_by",
-                f"must be gradients with {self.folds} folds, which cut by these alone, got {self.split_by}; "
+                f"must be gradients with {folds} folds, which cut by these alone, got {self.split_by}; "
                 "cel_folds: 1 is without cross-fitting",
             )

@@ -9,6 +9,7 @@ from .hashed import ModuloHashEmbedding
 from .non_negative import project_non_negative
 from .packed_codes import PackedCodes
 from .row_table import RowTable
+from .tables import clustered_tables, level_assignments, level_tables
 
 __all__ = [
     "AdditiveEmbedding",
@@ -19,9 +20,12 @@ __all__ = [
     "ModuloHashEmbedding",
     "PackedCodes",
     "RowTable",
+    "clustered_tables",
     "cross_fitted",
     "extend_ids",
     "fold_of",
+    "level_assignments",
+    "level_tables",
     "levels_of",
     "project_non_negative",
     "shared_assignments",

@@ -71,7 +71,7 @@ class ClusteredEmbedding(nn.Module):
             entities = all_ids(self.num_embeddings, self.weight.device)
         rows = self.rows_of(clusters)
         if self.personal is not None:
-            rows = rows + F.embedding(entities, self.personal)
+            rows = rows + F.embedding(entities.long(), self.personal)
         return record(self, entities, rows)
 
     def rows_of(self, clusters: Tensor) -> Tensor:

@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 
 def check_ids(entities: Tensor, num_embeddings: int) -> None:
-    """Check that ids are in ``0 .. num_embeddings - 1``, where that costs little: on the CPU.
+    """Check that ids are integers, and in ``0 .. num_embeddings - 1`` where that costs little: on the CPU.
 
     Raises:
-        IndexError: naming the first that is not.
+        TypeError: if they are no integers.
+        IndexError: naming the first that is out of range.
     """
+    if entities.is_floating_point() or entities.is_complex() or entities.dtype == torch.bool:
+        raise TypeError(f"ids must be integers, got {entities.dtype}")
     if entities.device.type != "cpu" or not entities.numel():
         return
     low, high = (int(end) for end in entities.aminmax())

@@ -98,10 +98,6 @@ class Blocks:
         """The values ``(B, D)`` that are in blocks ``(n, length, D)``."""
         return padded.flatten(0, 1)[self._place]
 
-    def sum_by_group(self, values: Tensor) -> Tensor:
-        """Sum of ``values`` ``(n, ...)`` over the blocks of each group, shape ``(G, ...)``."""
-        return values.new_zeros(self._num_groups, *values.shape[1:]).index_add_(0, self.group, values)
-
     def sum_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Sum of ``left.T @ right`` over the blocks of each group, shape ``(G, P, Q)``.
 
@@ -135,7 +131,8 @@ class InteractionsByEntity:
     def __init__(
         self, entities: Tensor, num_entities: int, folds: Tensor | None = None, num_folds: int = 1
     ) -> None:
-        keys = entities if folds is None else entities * num_folds + folds
+        # The product of a small integer would be beyond it.
+        keys = entities if folds is None else entities.long() * num_folds + folds
         order = torch.argsort(keys, stable=True)
         # Held as long as training lasts, so in as few bytes as will do.
         self.order = order.int() if len(order) < 1 << 31 else order

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -76,6 +76,18 @@ class Objective(Protocol):
         """
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within the block ``module`` is in evaluation mode; after it, each of its modules in that which it was in."""
+    modes = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, training in modes:
+            one.training = training
+
+
 class ModuleObjective:
     """An :class:`Objective` for a module that is called with one id tensor per field.
 
@@ -100,7 +112,10 @@ class ModuleObjective:
         loss: PointwiseLoss = binary_cross_entropy,
         weights: Tensor | None = None,
     ) -> None:
-        weights = torch.ones_like(targets) if weights is None else weights
+        # Labels are often whole numbers.
+        kind = next((one.dtype for one in module.parameters() if one.is_floating_point()), torch.float32)
+        targets = targets.to(kind)
+        weights = torch.ones_like(targets) if weights is None else weights.to(kind)
         lengths = {len(column) for column in (*columns, targets, weights)}
         if len(fields) != len(columns) or len(lengths) != 1:
             raise ValueError(
@@ -139,12 +154,8 @@ class ModuleObjective:
 
     def outputs(self, interactions: Tensor, fold: int | None = None) -> Tensor:
         """Outputs of the module in evaluation mode, shape ``(B,)``."""
-        training = self.module.training
-        self.module.eval()
-        try:
+        with evaluating(self.module):
             return self.training_outputs(*(column[interactions] for column in self.columns.values()), fold=fold)
-        finally:
-            self.module.train(training)
 
     def targets(self, interactions: Tensor) -> Tensor:
         """Targets of the numbered interactions, shape ``(B,)``."""

@@ -103,7 +103,7 @@ class TrainingEvidence:
             rows, gradients = (torch.cat(parts, dim=1) for parts in zip(*(one for one in of_field if one)))
             jacobian = (gradients * scale).to(torch.float16)
             self._jacobian[name][interactions] = jacobian
-            self._rest[name][interactions] = outputs.detach() - (jacobian.float() * rows).sum(dim=1)
+            self._rest[name][interactions] = (outputs.detach() - (jacobian.float() * rows).sum(dim=1)).float()
         self._mine[interactions] = True
         if self._objective.shared:
             self._seen[interactions] = True
@@ -143,7 +143,7 @@ class TrainingProbe:
         some = chunk.interactions
         entities = chunk.entities[chunk.owner]
         rows = torch.cat([table(entities, chunk.fold) for table in self._tables], dim=1)
-        jacobian = self._jacobian[some].float()
+        jacobian = self._jacobian[some].to(rows.dtype)
         outputs = self._rest[some] + (jacobian * rows).sum(dim=1)
         weights = self._objective.weights(some) * self._seen[some]
         return Probe(outputs, self._objective.targets(some), weights, jacobian)

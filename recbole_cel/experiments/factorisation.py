@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..embedding import AdditiveEmbedding, ClusteredEmbedding, levels_of, shared_assignments
+from ..embedding import AdditiveEmbedding, level_assignments, level_tables, levels_of
 from .ratings import Ratings
 
 
@@ -63,30 +63,13 @@ class Factorisation(nn.Module):
         self.biases, self.non_negative, self.offset = biases, non_negative, offset
         width = rank + biases
         self.users = nn.Embedding(num_users, width)
-        shares = [(clusters + level) // levels for level in reversed(range(levels))]
-        tables = [
-            ClusteredEmbedding(
-                assignment,
-                width,
-                std=0.0,
-                gradient_averaging=gradient_averaging,
-                personalisation=personalisation and level == 0,
-            )
-            for level, assignment in enumerate(shared_assignments(num_items, shares, [1] * levels))
-        ]
+        assignments = level_assignments(num_items, clusters, levels)
+        averaged, own = gradient_averaging, personalisation
+        tables = level_tables(assignments, width, std=0.0, gradient_averaging=averaged, personalisation=own)
         self.items = AdditiveEmbedding(tables)
         self.history: AdditiveEmbedding | None = None
         if history is not None:
-            second = [
-                ClusteredEmbedding(
-                    table.assignment,
-                    rank,
-                    std=0.0,
-                    gradient_averaging=gradient_averaging,
-                    personalisation=table.personal is not None,
-                )
-                for table in tables
-            ]
+            second = level_tables(assignments, rank, std=0.0, gradient_averaging=averaged, personalisation=own)
             self.history = AdditiveEmbedding(second)
             number = torch.bincount(history.users, minlength=num_users)
             weights = number[history.users].float().rsqrt()

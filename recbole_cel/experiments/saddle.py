@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..clustering import ClusterOptimiser, ClusterSettings
-from ..embedding import AdditiveEmbedding, ClusteredEmbedding, shared_assignments
+from ..embedding import AdditiveEmbedding, clustered_tables
 from ..evidence import ModuleObjective, binary_cross_entropy
 from .pairs import Pairs, plant_groups
 
@@ -58,10 +58,8 @@ def full_table(number: int) -> nn.Embedding:
 
 def clustered_table(number: int) -> AdditiveEmbedding:
     """Shared rows, one in each level to begin with, and codes out of fold."""
-    levels = shared_assignments(number, [CLUSTERS] * LEVELS, [1] * LEVELS, folds=4)
-    return AdditiveEmbedding(
-        [ClusteredEmbedding(level, WIDTH, std=0.0 if place else STD) for place, level in enumerate(levels)]
-    )
+    (table,) = clustered_tables(number, [WIDTH], rows=CLUSTERS * LEVELS, levels=LEVELS, std=STD)
+    return table
 
 
 def descend(how: str, pairs: Pairs, steps: int, seed: int) -> Descent:

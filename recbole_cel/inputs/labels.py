@@ -12,7 +12,6 @@ from torch import Tensor
 from ..model import NonNegativeRecommender
 from ..options import SettingError
 from .needs import ALSO_OF_LABELS, evaluates_labels, trains_on_labels
-from .selection import wanted_parts
 
 # Metrics that mean something for labels only, and those that need both labels.
 OF_LABELS = frozenset({"auc", "logloss", "gauc"})
@@ -29,7 +28,7 @@ def check_parts(config: Any, train: Any, valid: Any, test: Any) -> None:
     """
     parts = {"training": train, "validation": valid, "test": test}
     total = sum(map(len, parts.values()))
-    wanted = wanted_parts(config)
+    wanted = _wanted_parts(config)
     hint = "fill that part of benchmark_filename" if config["benchmark_filename"] else _split_hint(config)
     for number, (name, part) in enumerate(parts.items()):
         if not len(part) and wanted[number]:
@@ -50,6 +49,16 @@ def check_parts(config: Any, train: Any, valid: Any, test: Any) -> None:
     ):
         if used and len(part):
             _check_targets(config, name, part.inter_feat[config["LABEL_FIELD"]])
+
+
+def _wanted_parts(config: Any) -> list[bool]:
+    """Whether training, validation and test shall each have rows."""
+    split = config["eval_args"]["split"]
+    if config["benchmark_filename"] is not None:
+        return [True, True, True]
+    if "LS" in split:
+        return [True, split["LS"] != "test_only", split["LS"] != "valid_only"]
+    return [ratio > 0 for ratio in next(iter(split.values()))]
 
 
 def _split_hint(config: Any) -> str:

@@ -15,7 +15,6 @@ from .atomic_files import check_atomic_files
 from .fast_rows import with_fast_rows
 from .fetch import fetch
 from .labels import check_parts
-from .selection import check_selection
 
 Make = Callable[[Any], Any]
 
@@ -42,7 +41,6 @@ def prepare_data(
         SettingError: at whatever in the data no model could be trained on, with the place and what would be right.
     """
     fetch(config, fetched)
-    check_selection(config)
     given = check_atomic_files(config)
     with _as_one_line(config):
         data = create_dataset(config) if read is None else read(create_dataset)

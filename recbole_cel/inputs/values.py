@@ -67,7 +67,7 @@ COLUMNS = "the columns of each file, such as {'inter': ['user_id','item_id']}"
 INTERVAL: Check = _or_none(("an interval such as '[5,inf)'", are.is_interval))
 VALUES: dict[str, Check] = {
     "seed": _whole(0, 2**32 - 2),
-    "epochs": _whole(0, 10**6),
+    "epochs": _whole(1, 10**6),
     "train_batch_size": BATCH,
     "eval_batch_size": BATCH,
     "learning_rate": _number(0),

@@ -98,7 +98,25 @@ def load_model_state(model: Any, state: Mapping[str, Any], file: str) -> None:
     model.load_other_parameter(others)
 
 
-def load_hook_state(file: str, hook: Any, saved: Mapping[str, Any] | None) -> None:
+def load_states(model: Any, hook: Any, state: Mapping[str, Any], file: str) -> None:
+    """Load the parts of a checkpoint that are of a model and of its strategy's hook, which it may have none of.
+
+    Raises:
+        CheckpointError: if one does not fit; neither is changed then.
+    """
+    if hook is None:
+        load_model_state(model, state, file)
+        return
+    before = hook.state_dict()
+    _load_hook_state(file, hook, state["strategy"])
+    try:
+        load_model_state(model, state, file)
+    except CheckpointError:
+        hook.load_state_dict(before)
+        raise
+
+
+def _load_hook_state(file: str, hook: Any, saved: Mapping[str, Any] | None) -> None:
     """Load the state of a strategy's hook.
 
     Raises:

@@ -17,11 +17,13 @@ from ..embedding import (
     ClusterAssignment,
     ClusteredEmbedding,
     cross_fitted,
+    level_assignments,
+    level_tables,
     levels_of,
-    shared_assignments,
 )
 from ..embedding.packed_codes import bytes_of
-from ..settings import CELSettings
+from ..options import SettingError
+from ..settings import PREFIX, CELSettings
 from .base import About, EmbeddingStrategy
 from .budget import Cost, FieldBudget
 from .registry import register_strategy
@@ -94,6 +96,12 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
                     return self._rounded(rows) if self.budget.counts_bytes else rows
         self._num_levels = 1
         rows = self.budget.largest(self.cost, self.num_entities)
+        if rows < self.settings.initial_clusters:
+            raise SettingError(
+                f"{PREFIX}initial_clusters",
+                f"is {self.settings.initial_clusters}, more than the {rows} that embedding_budget leaves to field "
+                f"{self.budget.field}",
+            )
         return self._rounded(rows) if self.budget.counts_bytes else rows
 
     def _rounded(self, rows: int) -> int:
@@ -112,11 +120,9 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
     @cached_property
     def assignments(self) -> list[ClusterAssignment]:
         """Of each level."""
-        levels = self._num_levels
-        shares = [(self.size + level) // levels for level in reversed(range(levels))]
-        # Only the first level may start from several clusters: ids modulo a number tell no more a second time.
-        starts = [self.settings.initial_clusters] + [1] * (levels - 1)
-        return shared_assignments(self.num_entities, shares, starts, self.num_folds)
+        return level_assignments(
+            self.num_entities, self.size, self._num_levels, self.num_folds, self.settings.initial_clusters
+        )
 
     def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
         """Assignments with all interactions are served; those without each fold are for training."""
@@ -175,15 +181,12 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         return [level for table in self.tables for level in levels_of(table)]
 
     def _make_table(self, embedding_dim: int, std: float, mean: float) -> ClusteredEmbedding | AdditiveEmbedding:
-        levels = [
-            ClusteredEmbedding(
-                assignment,
-                embedding_dim,
-                mean=0.0 if level else mean,
-                std=0.0 if level else std,
-                gradient_averaging=self.settings.gradient_averaging,
-                personalisation=self.settings.personalisation and level == 0,
-            )
-            for level, assignment in enumerate(self.assignments)
-        ]
+        levels = level_tables(
+            self.assignments,
+            embedding_dim,
+            mean=mean,
+            std=std,
+            gradient_averaging=self.settings.gradient_averaging,
+            personalisation=self.settings.personalisation,
+        )
         return levels[0] if len(levels) == 1 else AdditiveEmbedding(levels)

@@ -159,13 +159,10 @@ class Outcome:
         return None if not values or any(v is None for v in values) else statistics.mean(values)
 
 
-def cells(table: Table, data: Mapping[str, DataSet], seeds: list[int] | None = None) -> list[Cell]:
+def cells(table: Table, data: Mapping[str, DataSet]) -> list[Cell]:
     """All cells of a table on the data sets that are there, data set by data set."""
     return [
-        Cell(table, row, data[name], seeds or table.seeds)
-        for name in table.datasets
-        if name in data
-        for row in table.rows
+        Cell(table, row, data[name], table.seeds) for name in table.datasets if name in data for row in table.rows
     ]
 
 

@@ -26,8 +26,8 @@ from ..runs.report import final_report
 from ..runs.resume import (
     check_config,
     check_dataset,
-    load_hook_state,
     load_model_state,
+    load_states,
     other_parameters,
     saved_config,
     shufflers,
@@ -171,10 +171,9 @@ class Trainer(SharedTrainer):
         # Before the first evaluation there is none yet.
         if state["best_valid_result"] is not None and not best.is_file():
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
+        load_states(self.model, self.strategy_hook, state, resume_file)
         if self.strategy_hook is not None:
-            load_hook_state(resume_file, self.strategy_hook, state["strategy"])
             self.was_settled = self.strategy_hook.settled
-        load_model_state(self.model, state, resume_file)
         self.optimizer.load_state_dict(moments)
         self.saved_model_file = str(best)
         self.start_epoch = state["epoch"] + 1

@@ -10,12 +10,16 @@ import recbole_cel.clustering as clustering
 import recbole_cel.clustering.optimiser
 import recbole_cel.embedding as embedding
 import recbole_cel.embedding.clustered
+import recbole_cel.embedding.tables
 import recbole_cel.evidence as evidence
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plain_pytorch.py"
 
 
-@pytest.mark.parametrize("module", [recbole_cel.embedding.clustered, recbole_cel.clustering.optimiser])
+@pytest.mark.parametrize(
+    "module",
+    [recbole_cel.embedding.clustered, recbole_cel.embedding.tables, recbole_cel.clustering.optimiser],
+)
 def test_examples_in_docstrings(module):
     names = {**vars(clustering), **vars(embedding), **vars(evidence), "torch": torch, "nn": nn}
     result = doctest.testmod(module, extraglobs=names)

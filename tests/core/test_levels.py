@@ -12,6 +12,7 @@ from recbole_cel.embedding import (
     ClusterAssignment,
     ClusteredEmbedding,
     additive,
+    clustered_tables,
     cross_fitted,
     fold_of,
     levels_of,
@@ -211,7 +212,8 @@ def test_a_level_grows_when_the_one_before_is_grown():
         steps_per_epoch=1,
     )
     events = [clusters.split("user") for _ in range(7)]
-    assert [event.level for event in events] == [1, 1, 1, 2, 2, 2, 2]
+    # In the end there is no room.
+    assert [event.level for event in events] == [1, 1, 1, 2, 2, 2, 0]
     assert [event.clusters_after for event in events] == [3, 4, 5, 6, 7, 8, 8]
     assert "user split of level 2" in str(events[4])
 
@@ -227,6 +229,21 @@ def test_a_level_that_cannot_grow_makes_way_for_the_next():
     clusters = ClusterOptimiser({"user": problem.tables}, problem.objective, settings, steps_per_epoch=1)
     assert first.num_clusters == 3
     assert clusters.split("user").level == 2
+
+
+def test_tables_of_a_field_are_made_together():
+    tables = clustered_tables(50, [3, 1], rows=11, levels=4, folds=2, initial_clusters=2)
+    first, second = (levels_of(table) for table in tables)
+    assert [level.embedding_dim for level in (*first, *second)] == [3] * 4 + [1] * 4
+    assert [level.assignment for level in first] == [level.assignment for level in second]
+    assert [level.assignment.max_clusters for level in first] == [3, 3, 3, 2]
+    assert [level.assignment.num_clusters for level in first] == [2, 1, 1, 1]
+    assert [bool(level.weight.any()) for level in first] == [True, False, False, False]
+    for rows, levels in ((3, 4), (3, 0)):
+        with pytest.raises(
+            ValueError, match=f"at most as many as rows, 3; got {levels}"
+        ):
+            clustered_tables(50, [3], rows=rows, levels=levels)
 
 
 def test_tables_of_a_field_must_share_every_level():

@@ -18,7 +18,7 @@ MODELS = sorted(
 )
 BAD = [
     ("embedding_size", [0, -1, 1.5, "ten", "", None, True, [64], 10**9, float("nan"), {}], "an integer from 1"),
-    ("epochs", [-1, 1.5, "many", None, True, [3], 10**9, 1e3, {}, "3 epochs"], "an integer from 0"),
+    ("epochs", [-1, 0, 1.5, "many", None, True, [3], 10**9, 1e3, {}, "3 epochs"], "an integer from 1"),
     ("train_batch_size", [0, -1, 2.5, "all", None, True, [1], 10**12, {}, "64x"], "an integer from 1"),
     ("eval_batch_size", [0, -1, 2.5, "all", None, True, [1], 10**12, {}, "64x"], "an integer from 1"),
     ("seed", [-1, 2**32, 1.5, "x", None, True, [1], {}, 10**30, "0x"], "an integer from 0"),
@@ -154,7 +154,7 @@ def test_what_does_not_go_together_is_one_line(model, options, message):
         ("FM", {"val_interval": {"rating": "[3,inf)", "user_id": ["1", "2"]}, "show_progress": 0}),
         ("FM", {"load_col": None, "LABEL_FIELD": None, "TIME_FIELD": None, "rm_dup_inter": "first"}),
         ("FM", {"load_col": {"inter": "*", "user": ["user_id", "age"]}, "additional_feat_suffix": ["kg"]}),
-        ("FM", {"epochs": 0, "learning_rate": 0, "clip_grad_norm": {"max_norm": 5, "norm_type": 2}}),
+        ("FM", {"epochs": 1, "learning_rate": 0, "clip_grad_norm": {"max_norm": 5, "norm_type": 2}}),
         ("FM", {"discretization": {"age": {"method": "ED", "bucket": 3}}, "numerical_features": ["age"]}),
         ("SASRec", {"train_neg_sample_args": None, "loss_type": "CE"}),
     ],

@@ -40,7 +40,7 @@ class CrossFittedPolicy(Policy):
     def observe(self, fields: Mapping[str, Levels], number: int, known: Mapping[str, Seen]) -> None:
         """Probe all interactions for all fields in one pass, if that is small; otherwise each field does it."""
         self._seen, self._change = dict(known), None
-        if known:
+        if known or not number:
             return
         tables = {name: levels[0] for name, levels in fields.items()}
         width = sum(table.embedding_dim for of_field in tables.values() for table in of_field)

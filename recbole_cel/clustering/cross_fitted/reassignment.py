@@ -18,7 +18,7 @@ from ...evidence.bounds import at_once
 from ...evidence.codebook import Codebook, sum_of
 from ...evidence.gauss_newton import Quadratic
 from ...evidence.grouping import Chunk, InteractionsByEntity
-from ...evidence.numerics import check_finite
+from ...evidence.numerics import NumericalError, check_finite
 from ...evidence.objective import Objective, loss_curvature, loss_slope
 from ...evidence.out_of_fold import CurrentLevels, Views
 from ...evidence.prior import fit_prior, num_entities
@@ -79,7 +79,8 @@ def choose_cross_fitted(
         advance: called with the number of interactions done, for a progress bar.
 
     Raises:
-        NumericalError: if outputs, gradients or curvatures are not finite, as when training diverges.
+        NumericalError: if outputs, gradients or curvatures are not finite, as when training diverges, or if no
+            interaction has a weight.
     """
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
@@ -114,7 +115,7 @@ def choose_cross_fitted(
         grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
         choosing = Choosing(grown, whitening, settings, merging)
         before, after, seen, row_change = 0.0, 0.0, 0.0, RowChange()
-        change = torch.zeros(len(index.order), device=entities.device)
+        change = start.points[0].new_zeros(len(index.order))
         targets: list[list[Tensor]] = [[] for _ in at]
         views_of_all = (Views(objective, start, whitening, *chunk) for chunk in every)
         for held in _sample_first(views_of_all, number):
@@ -131,9 +132,9 @@ def choose_cross_fitted(
             for level, choice, parts in zip(grown, choices, targets):
                 parts.append(level.alive.to(level.assignment.dtype)[choice])
             if first and _rises(*tried(objective, grown, [parts[0] for parts in targets], held[0].chunk)):
-                return Change(0, before, before, skipped="losses would rise")
+                return Change(0, before, before, interactions=seen, skipped="losses would rise")
         if _rises(before, after):
-            return Change(0, before, before, skipped="losses would rise")
+            return Change(0, before, before, interactions=seen, skipped="losses would rise")
         moved = torch.zeros_like(entities, dtype=torch.bool)
         for level, parts in zip(grown, targets):
             sizes = [len(part) for part in parts]
@@ -195,6 +196,8 @@ def _learn(
         squares += float(slopes.square().sum())
         squared_gradient += float((slopes.square() * part_seen.jacobian.double().square().mean(dim=1)).sum())
         curvature += float((weights * loss_curvature(objective, outputs, wanted)).sum())
+    if not interactions:
+        raise NumericalError("all interactions weigh nothing")
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing, and saturated ones little.
     dispersion = squares / max(curvature, squares / MAX_DISPERSION) if squares else 1.0

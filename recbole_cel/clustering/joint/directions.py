@@ -100,7 +100,7 @@ def _find(
 ) -> Directions:
     """Find ``number`` directions at most."""
     without = []
-    outside = Residuals(*torch.zeros(2, len(left), device=left.device))
+    outside: Residuals | None = None
     agreement, variance = torch.zeros(2, number, dtype=torch.float64, device=left.device)
     tiny = torch.finfo(variance.dtype).tiny
     for fold in range(num_folds):
@@ -108,6 +108,8 @@ def _find(
         pairs = _pairs(matrix, left, right, found.residual.masked_fill(judged, 0.0), ~judged, seed, number)
         without.append(pairs)
         places = judged.nonzero().squeeze(1)
+        if outside is None:
+            outside = Residuals(*map(torch.zeros_like, found))
         for whole_part, values in zip(outside, found):
             whole_part[places] = values[places]
         residual = found.residual[places].double()
@@ -118,6 +120,7 @@ def _find(
         if fold == 0 and first < MIN_FIRST_AGREEMENT:
             empty = [found.residual.new_zeros(size, num_folds + 1, 0, dtype=torch.bool) for size in matrix.size]
             return Directions(empty[0], empty[1], (first,), found.residual.new_zeros(0, 0))
+    assert outside is not None  # there are two folds at least
     tests = (agreement / variance.clamp(min=tiny).sqrt()).tolist()
     passed = next((n for n, test in enumerate(tests) if test < MIN_AGREEMENT), len(tests))
     whole = _pairs(matrix, left, right, residuals_without(None).residual, torch.ones_like(folds), seed, number)

@@ -79,7 +79,7 @@ class PairSplitter:
         self._fields = fields
         self._generator = torch.Generator().manual_seed(seed)
         self._seed = seed
-        self._ids = {name: objective.entities(name) for name in fields}
+        self._ids = {name: objective.entities(name).long() for name in fields}
         folds = {levels[0][0].assignment.num_folds for levels in fields.values()}
         self._num_folds = max(folds) if max(folds) > 1 else TEST_FOLDS
         self._folds = objective.folds(self._num_folds)
@@ -128,7 +128,9 @@ class PairSplitter:
         )
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """All pairs of fields of which both have a level with room."""
+        """All pairs of fields of which both have a level with room, if there are interactions at all."""
+        if not len(self._numbers):
+            return []
         return list(combinations((name for name, of_field in self._fields.items() if can_split(of_field)), 2))
 
     def _residuals(self, fold: int | None) -> Residuals:

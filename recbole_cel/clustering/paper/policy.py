@@ -53,7 +53,8 @@ class PaperPolicy(Policy):
             done = choose_split(found, tables, task.index, settings.split_criterion, settings.split_count)
             if len(done.parents):
                 break
-        loss, splits = float(found.loss.sum()), [(task.levels.index(tables), done.parents, done.children)]
+        loss = float(found.loss.sum())
+        splits = [(task.levels.index(tables), done.parents, done.children)] if len(done.parents) else []
         number = float(found.interactions.sum())
         return Change(done.moved, loss, loss, splits, interactions=number, write=done.write)
 
