@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ..strategies import EmbeddingStrategy, Storage
+from ..strategies.budget import BYTES_PER_NUMBER
 from ..strategies.storage import moments
-
-BYTES_PER_NUMBER = 4
 
 
 class FieldSize(NamedTuple):

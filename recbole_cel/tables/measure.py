@@ -24,7 +24,7 @@ from ..model import StrategyRecommender, get_model
 from ..runs.activity import ACTIVITY_METRICS
 from ..runs.caches import Caches
 from ..runs.repeatable import be_repeatable
-from ..runs.size import BYTES_PER_NUMBER
+from ..strategies.budget import BYTES_PER_NUMBER
 from ..trainer import Trainer, get_trainer
 
 # What else numbers depend on, where it is installed: it reads the data, clusters rows of rivals, or is one.

@@ -15,7 +15,7 @@ from recbole.utils import init_seed
 from ..config import Config
 from ..experiments.baselines import Biases
 from ..experiments.ratings import Ratings
-from ..runs.size import BYTES_PER_NUMBER
+from ..strategies.budget import BYTES_PER_NUMBER
 from .measure import Measured, Size, prepared
 
 COLUMNS = ("UserId", "ItemId")

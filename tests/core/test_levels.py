@@ -240,9 +240,7 @@ def test_tables_of_a_field_are_made_together():
     assert [level.assignment.num_clusters for level in first] == [2, 1, 1, 1]
     assert [bool(level.weight.any()) for level in first] == [True, False, False, False]
     for rows, levels in ((3, 4), (3, 0)):
-        with pytest.raises(
-            ValueError, match=f"at most as many as rows, 3; got {levels}"
-        ):
+        with pytest.raises(ValueError, match=f"at most as many as rows, 3; got {levels}"):
             clustered_tables(50, [3], rows=rows, levels=levels)
 
 

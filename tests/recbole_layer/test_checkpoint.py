@@ -11,7 +11,20 @@ from tiny_data import write_tiny
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.runs import checkpoint as checkpoints
 from recbole_cel.runs.checkpoint import CheckpointError
-from recbole_cel.runs.resume import load_model_state
+from recbole_cel.runs.resume import load_model_state, load_states
+
+
+class Counting:
+    """A strategy's hook that counts."""
+
+    def __init__(self):
+        self.steps = 3
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
 
 
 @pytest.fixture
@@ -178,6 +191,20 @@ def test_model_state_that_does_not_fit_is_refused_before_loading(trained):
         checkpoints.read(trained[1])["state_dict"][name]
     )
     assert before
+
+
+def test_a_hook_is_as_before_if_the_model_does_not_fit(trained):
+    model, hook, state = load_data_and_model(str(trained[1]))[1], Counting(), checkpoints.read(trained[1])
+    state["strategy"] = {"steps": 7}
+    before = checkpoints.digest(model.state_dict())
+    name = "first_order_linear.bias"
+    right, state["state_dict"][name] = state["state_dict"][name], state["state_dict"][name].double()
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        load_states(model, hook, state, "x.pth")
+    assert hook.steps == 3 and checkpoints.digest(model.state_dict()) == before
+    state["state_dict"][name] = right
+    load_states(model, hook, state, "x.pth")
+    assert hook.steps == 7
 
 
 @pytest.mark.parametrize("change", [{"learning_rate": 0.5}, {"learner": "sgd"}, {"cel_split_interval": 3}])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...evidence.bounds import at_once
 from .gains import SplitGains
 from .points import Cells, Points
 
@@ -62,7 +63,8 @@ def _neighbours(points: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
     if len(some) < 2:
         return some[:0], some[:0]
     here, nearest = points[some], []
-    for own in torch.arange(len(some), device=some.device).split(max(1, MAX_DISTANCES // len(some))):
+    number = max(1, at_once(MAX_DISTANCES, some.device) // len(some))
+    for own in torch.arange(len(some), device=some.device).split(number):
         distances = torch.cdist(here[own], here)
         distances[own - own[0], own] = torch.inf
         nearest.append(distances.argmin(dim=1))
