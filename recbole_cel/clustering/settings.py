@@ -10,6 +10,7 @@ SPLIT_CRITERIA = ("interactions", "members", "loss", "mean_loss", "gradient_norm
 # Each level and each fold costs an assignment of every entity, and each super-cluster a row.
 MAX_LEVELS = 256
 MAX_FOLDS = 64
+MAX_SEARCHES = 1000
 MAX_SUPER_CLUSTERS = 65_536
 SPLIT_BY = ("gradients", "kmeans", "loss", "random")
 SPLIT_THRESHOLDS = ("zero", "median", "data_median")
@@ -105,6 +106,14 @@ class ClusterSettings:
         "by its moves in all levels together, and not where clusters are split, for then all move",
         "a number >= 0",
         lambda v: is_number(v, 0),
+    )
+    reassign_search: int = option(
+        4,
+        "with cross-fitting and several levels, how often an entity looks for better clusters: some levels are "
+        "changed at random, all are chosen again, and the result is kept if it is better; fewer times where there "
+        "are more than 260,000 entities, and not at all beyond a million; 0: never",
+        f"an integer >= 0 and <= {MAX_SEARCHES}",
+        lambda v: is_int(v, 0, MAX_SEARCHES),
     )
     reassign_candidates: int = option(
         0,

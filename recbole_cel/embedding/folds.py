@@ -30,12 +30,17 @@ def fold_of(columns: Sequence[Tensor], folds: int) -> Tensor:
         columns: id columns of the interactions, each of shape ``(n,)``.
         folds: number of folds F.
     """
-    mixed = torch.zeros_like(columns[0], dtype=torch.int64)
+    return mixed(columns) % folds
+
+
+def mixed(columns: Sequence[Tensor]) -> Tensor:
+    """A number that looks like chance for each row of some ``columns`` ``(n,)``, int64 >= 0 of shape ``(n,)``."""
+    found = torch.zeros_like(columns[0], dtype=torch.int64)
     for column in columns:
         # Multiply and fold the high bits back, so that every bit of every id counts; int64 wraps around.
-        mixed = (mixed + column.long() + 1) * 0x2545F4914F6CDD1D
-        mixed = mixed ^ ((mixed >> 29) & 0x7FFFFFFFF)
-    return (mixed & 0x7FFFFFFFFFFFFFFF) % folds
+        found = (found + column.long() + 1) * 0x2545F4914F6CDD1D
+        found = found ^ ((found >> 29) & 0x7FFFFFFFF)
+    return found & 0x7FFFFFFFFFFFFFFF
 
 
 class _Batch:

@@ -18,6 +18,10 @@ from .prior import Expansion, reference_prior
 
 # Rounds of choosing a cluster in each level, given those in the others.
 SWEEPS = 4
+# Levels that are changed at random at a time.
+CHANGES = 3
+# Share of its loss by which a code has to be better to be kept.
+SLIGHT = 1e-3
 # Of the mean curvature, what every direction has at least.
 MIN_CURVATURE = 1e-4
 
@@ -45,6 +49,15 @@ class Whitening:
         return gradients @ self._basis.inverse().T
 
 
+def looks_like_chance(*numbers: int) -> int:
+    """A number that is mixed from others, as 64 bits have it."""
+    bits, mask = 0, (1 << 64) - 1
+    for number in numbers:
+        bits = (bits + number + 1) * 0x2545F4914F6CDD1D & mask
+        bits ^= bits >> 29 & 0x7FFFFFFFF
+    return bits & mask >> 1
+
+
 def reference_reassign_cross_fitted(
     objective: Objective,
     levels: Sequence[Sequence[ClusteredEmbedding]],
@@ -52,6 +65,7 @@ def reference_reassign_cross_fitted(
     settings: ClusterSettings,
     growing: Sequence[int] = (),
     merging: bool = False,
+    seed: int = 0,
 ) -> None:
     """Choose the cluster of every view of every entity in place, and merge and split clusters of some levels.
 
@@ -165,6 +179,25 @@ def reference_reassign_cross_fitted(
                 grow(level)
             for view in views:
                 choose(view, level)
+    for number in range(settings.reassign_search):
+        several = [level for level in range(len(levels)) if len(points[level]) > 1]
+        for view, one in views.items() if len(several) > 1 else ():
+            if not one.evidence:
+                continue
+            at, before, old = one.at, loss(view), [choice[view, level] for level in range(len(levels))]
+            for change in range(CHANGES):
+                salt = (seed * settings.reassign_search + number) * CHANGES + change
+                drawn = looks_like_chance(view[0] * (folds + 1) + view[1], salt)
+                level, drawn = several[drawn % len(several)], drawn // len(several)
+                present = points[level][choice[view, level]]
+                choice[view, level] = drawn % len(points[level])
+                one.at = one.at + points[level][choice[view, level]] - present
+            for _ in range(SWEEPS):
+                for level in range(len(levels)):
+                    choose(view, level)
+            if loss(view) >= (1 - SLIGHT) * before:
+                one.at = at
+                choice.update({(view, level): k for level, k in enumerate(old)})
     for view, one in views.items() if not changed else ():
         at, before = start[1][view]
         if one.evidence and before - loss(view) <= settings.reassign_gain:

@@ -14,6 +14,7 @@ from ..settings import ClusterSettings
 from .growth import grow
 from .merging import merge
 from .points import Cells, Points, nearest
+from .search import SLIGHT, Chance
 
 # Rounds of choosing a cluster in each level, given those in the others.
 SWEEPS = 4
@@ -27,6 +28,7 @@ class Choosing:
         whitening: what a distance costs, and what rows are like.
         settings: rules.
         merging: merge clusters of levels that grow, if these do not pay.
+        chance: what codes are changed by where better ones are searched for.
 
     Attributes:
         points: of each level's clusters, shape ``(K, D)``.
@@ -35,11 +37,17 @@ class Choosing:
     """
 
     def __init__(
-        self, levels: Sequence[Codebook], whitening: Whitening, settings: ClusterSettings, merging: bool = False
+        self,
+        levels: Sequence[Codebook],
+        whitening: Whitening,
+        settings: ClusterSettings,
+        merging: bool,
+        chance: Chance,
     ) -> None:
         self._levels = levels
         self._whitening = whitening
         self._settings = settings
+        self._chance = chance
         self._merging = merging and settings.split_gain > 0
         self.resting = [level.column[level.alive[:1]] for level in levels]
         self.points = [whitening.whiten(level.rows) for level in levels]
@@ -77,6 +85,7 @@ class Choosing:
             self._settle(points, None, choices, (), some, sweeps=1)
         start = [choice.clone() for choice in choices]
         self._settle(points, cells, choices, growing, some)
+        self._search(points, choices, some)
         if not self.splits and not any(bool(gone.any()) for gone in self._gone):
             self._calm(points, start, choices)
         self.resting = [choice[-1:] for choice in choices]
@@ -84,17 +93,38 @@ class Choosing:
 
     def _calm(self, views: Points, start: Sequence[Tensor], choices: Sequence[Tensor]) -> None:
         """Let points that gain too little keep what they had at the ``start`` in all levels."""
-        losses = (
-            views.evidence / 2 * (views.target - sum_of(self.points, some)).square().sum(dim=1)
-            for some in (start, choices)
-        )
-        gain = torch.sub(*losses)
-        if self._settings.reassign_entropy:
-            for level, old, new in zip(self._levels, start, choices):
-                gain += level.price[old] - level.price[new]
+        gain = self._losses(views, start) - self._losses(views, choices)
         stay = (gain <= self._settings.reassign_gain) & (views.evidence > 0)
         for choice, old in zip(choices, start):
             choice[stay] = old[stay]
+
+    def _losses(self, views: Points, choices: Sequence[Tensor]) -> Tensor:
+        """Losses ``(P,)`` of points under ``choices``, with what these cost."""
+        found = views.evidence / 2 * (views.target - sum_of(self.points, choices)).square().sum(dim=1)
+        if self._settings.reassign_entropy:
+            for level, choice in zip(self._levels, choices):
+                found += level.price[choice]
+        return found
+
+    def _search(self, views: Points, choices: list[Tensor], some: Tensor) -> None:
+        """Search for better ``choices`` of ``some`` points, in place."""
+        clusters = [(~gone).nonzero().squeeze(1) for gone in self._gone]
+        some = some[views.evidence[some] > 0]
+        # A single level has been chosen at its best.
+        if sum(len(of_level) > 1 for of_level in clusters) < 2 or not len(some):
+            return
+        losses = self._losses(views, choices)
+        for number in range(self._chance.rounds):
+            trial = [choice.clone() for choice in choices]
+            changed = self._chance.changed([choice[some] for choice in choices], views.key[some], clusters, number)
+            for choice, of_some in zip(trial, changed):
+                choice[some] = of_some
+            self._settle(views, None, trial, (), some)
+            tried = self._losses(views, trial)
+            better = tried < (1 - SLIGHT) * losses
+            losses = torch.where(better, tried, losses)
+            for choice, other in zip(choices, trial):
+                choice[better] = other[better]
 
     def _settle(
         self,

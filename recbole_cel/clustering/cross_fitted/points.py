@@ -22,11 +22,13 @@ class Points(NamedTuple):
         target: shape ``(P, D)``, the target of each point.
         evidence: shape ``(P,)``, its number of interactions.
         place: shape ``(E, F + 1)``, point of each view of each entity.
+        key: shape ``(P,)``, int64, what a point is known by, however many there are.
     """
 
     target: Tensor
     evidence: Tensor
     place: Tensor
+    key: Tensor
 
     @classmethod
     def of(cls, held: Sequence[Views], known: Tensor, unknown: Tensor) -> Points:
@@ -42,10 +44,13 @@ class Points(NamedTuple):
         exists = torch.cat([views.exists for views in held])
         number = known.flatten().cumsum(0).view_as(known) - 1
         place = torch.where(known, number, len(target))
+        views = torch.arange(known.shape[1], device=known.device)
+        keys = torch.cat([each.chunk.entities for each in held]).unsqueeze(1) * known.shape[1] + views
         return cls(
             torch.cat([target, unknown.unsqueeze(0)]),
             torch.cat([evidence[known], evidence.new_zeros(1)]),
             torch.where(exists, place, place[:, -1:]),
+            torch.cat([keys[known], keys.new_full((1,), -1)]),
         )
 
 

@@ -27,6 +27,7 @@ from ...evidence.whitening import Whitening
 from ..policy import Change, RowChange
 from ..settings import ClusterSettings
 from .choosing import Choosing
+from .search import Chance
 from .trial import tried
 
 # Bounds of memory on a CPU, which change no decision: interactions in one pass through the model, and of one
@@ -69,7 +70,8 @@ def choose_cross_fitted(
         levels: for each level of the field's embedding, the tables that share the level's assignment.
         index: the field's interactions, in folds.
         settings: rules.
-        generator: draws the entities that tell the prior and that levels are grown by.
+        generator: draws the entities that tell the prior and that levels are grown by; its seed is also that of
+            the search for better codes.
         growing: numbers of the levels that are grown first.
         settle: choose once among the clusters there are before levels grow.
         merging: merge clusters that do not pay before levels grow.
@@ -110,10 +112,12 @@ def choose_cross_fitted(
     whitening = _learn(objective, at, some, num_entities(width))
     idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
 
+    chance = Chance.of(generator.initial_seed(), settings.reassign_search, len(entities))
+
     def choose(every: Iterable[tuple[Chunk, Probe]], damping: float) -> Change:
         start = CurrentLevels.of(at, whitening, damping)
         grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
-        choosing = Choosing(grown, whitening, settings, merging)
+        choosing = Choosing(grown, whitening, settings, merging, chance)
         before, after, seen, row_change = 0.0, 0.0, 0.0, RowChange()
         change = start.points[0].new_zeros(len(index.order))
         targets: list[list[Tensor]] = [[] for _ in at]
