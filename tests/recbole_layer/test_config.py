@@ -51,6 +51,7 @@ def config(model="DeepFM_CEL", **extra):
         ("cel_reassign_interval", -1, "cel_reassign_interval must be"),
         ("cel_reassign_slowdown", 0.5, "cel_reassign_slowdown must be a number >= 1"),
         ("cel_reassign_gain", float("nan"), "cel_reassign_gain must be"),
+        ("cel_reassign_search", -1, "cel_reassign_search must be an integer >= 0"),
         ("cel_reassign_candidates", 1.5, "cel_reassign_candidates must be an integer"),
         ("cel_reassign_keep", 1.1, "cel_reassign_keep must be a number between 0 and 1"),
         ("cel_super_clusters", -1, "cel_super_clusters must be an integer >= 0"),
