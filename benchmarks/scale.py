@@ -44,7 +44,7 @@ HIDDEN = (128, 128, 128)
 TEST = 100_000
 SETTINGS = {
     "cel": ClusterSettings(),
-    "cel, once an epoch": ClusterSettings(split_interval=1.0, reassign_search=0),
+    "cel, once an epoch": ClusterSettings(split_interval=1.0),
     "cel, one level": ClusterSettings(levels=1),
     "paper": ClusterSettings(levels=1, folds=1, split_gain=0.0, reassign_gain=0.0, reassign_interval=1.0),
 }

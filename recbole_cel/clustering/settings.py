@@ -111,7 +111,7 @@ class ClusterSettings:
         4,
         "with cross-fitting and several levels, how often an entity looks for better clusters: some levels are "
         "changed at random, all are chosen again, and the result is kept if it is better; fewer times where there "
-        "are more than 260,000 entities, and not at all beyond a million; 0: never",
+        "are more than 16,000 entities, and not at all beyond 65,000; 0: never",
         f"an integer >= 0 and <= {MAX_SEARCHES}",
         lambda v: is_int(v, 0, MAX_SEARCHES),
     )

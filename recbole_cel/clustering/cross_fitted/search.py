@@ -19,8 +19,8 @@ from ...embedding.folds import mixed
 CHANGES = 3
 # Share of its loss by which a code has to be better: two levels with the same rows give ties.
 SLIGHT = 1e-3
-# Entities times rounds: where there are more entities, a round for each would take longer than training.
-MAX_SEARCHED = 1 << 20
+# Entities times rounds: a round for each of many entities would take longer than training, and gain nothing.
+MAX_SEARCHED = 1 << 16
 
 
 class Chance(NamedTuple):
