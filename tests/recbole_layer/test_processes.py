@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from recbole_cel.options import SettingError
+from recbole_cel.processes import group
+from recbole_cel.processes.group import PLACES
 from recbole_cel.processes.launch import _is_of_others, _sendable, _take_gpu
 from recbole_cel.runs import checkpoint
 from recbole_cel.trainer.divergence import DivergenceError
@@ -228,6 +230,19 @@ def test_batch_normalisation_needs_one_process(options, tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "recbole_cel: nproc must be 1: DCN normalises by batches" in errors
+
+
+@pytest.mark.parametrize("size", [1, PLACES - 1, PLACES, 3 * PLACES + 5])
+def test_a_digest_is_of_bits_and_of_their_places(size, monkeypatch):
+    monkeypatch.setattr(group, "BLOCKS", 2)
+    values = torch.arange(size).to(torch.uint8)
+    by_hand = sum(int(bits) * (place % PLACES + 1) for place, bits in enumerate(values))
+    assert int(group._digest(values)) == by_hand
+    if size > 2:
+        assert int(group._digest(values.flip(0))) != by_hand
+    weights = torch.randn(3, 4)
+    assert int(group._digest(weights)) == int(group._digest(weights.flatten().view(torch.uint8)))
+    assert int(group._digest(weights)) != int(group._digest(-weights))
 
 
 def test_errors_are_sent_as_they_are():
