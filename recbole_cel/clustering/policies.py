@@ -17,7 +17,7 @@ def policy_of(fields: Mapping[str, Levels], settings: ClusterSettings) -> type[P
         ValueError: if some have and others have not, or if settings are of the other policy.
     """
     folds = [levels[0][0].assignment.num_folds for levels in fields.values()]
-    if max(folds) == 1:
+    if max(folds, default=1) == 1:
         return PaperPolicy
     if min(folds) == 1:
         raise ValueError("either all fields have assignments with folds, or none has")

@@ -110,8 +110,9 @@ class ClusterSettings:
     reassign_search: int = option(
         4,
         "with cross-fitting and several levels, how often an entity looks for better clusters: some levels are "
-        "changed at random, all are chosen again, and the result is kept if it is better; fewer times where there "
-        "are more than 16,000 entities, and not at all beyond 65,000; 0: never",
+        "changed at random, all are chosen again, and the result is kept if it is better; at most 65,536 times "
+        "for all entities of a field together, so less often from 16,385 entities on, and never beyond 65,536; "
+        "0: never",
         f"an integer >= 0 and <= {MAX_SEARCHES}",
         lambda v: is_int(v, 0, MAX_SEARCHES),
     )

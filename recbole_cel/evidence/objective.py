@@ -84,8 +84,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        # Parents come first, so that a part which is frozen is put back after them.
         for one, training in modes:
-            one.training = training
+            if one.training != training:
+                one.train(training)
 
 
 class ModuleObjective:
@@ -100,7 +102,7 @@ class ModuleObjective:
         weights: shape ``(n,)``, what each interaction counts in the loss; by default, one.
 
     Raises:
-        ValueError: if the numbers or lengths of the columns do not match.
+        ValueError: if the numbers or lengths of the columns do not match, or the module is of half precision.
     """
 
     def __init__(
@@ -114,6 +116,8 @@ class ModuleObjective:
     ) -> None:
         # Labels are often whole numbers.
         kind = next((one.dtype for one in module.parameters() if one.is_floating_point()), torch.float32)
+        if kind not in (torch.float32, torch.float64):
+            raise ValueError(f"the module must be of single or double precision, got {kind}")
         targets = targets.to(kind)
         weights = torch.ones_like(targets) if weights is None else weights.to(kind)
         lengths = {len(column) for column in (*columns, targets, weights)}

@@ -19,6 +19,7 @@ LEAVE_OUT = ("valid_and_test", "valid_only", "test_only")
 MODE = re.compile(r"labeled|full|(uni|pop)[1-9][0-9]{0,5}")
 MODE_WANT = "labeled, full, uni or pop with a number such as uni100, or such for 'valid' and 'test'"
 MAX_SIZE = 65_536
+MAX_NEGATIVES = 100_000
 
 
 def is_whole(value: object, low: int, high: int) -> bool:
@@ -175,10 +176,10 @@ def check_negatives(value: object) -> None:
         raise must_be(key, "None or a dict such as {'distribution': 'uniform', 'sample_num': 1}", value)
     checks: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "distribution": ("uniform, popularity or None", lambda v: v in ("uniform", "popularity", "None", None)),
-        "sample_num": ("an integer from 1 to 100000", lambda v: is_whole(v, 1, 100_000)),
+        "sample_num": (f"an integer from 1 to {MAX_NEGATIVES}", lambda v: is_whole(v, 1, MAX_NEGATIVES)),
         "alpha": ("a number >= 0", lambda v: is_finite(v, 0)),
         "dynamic": ("True or False", lambda v: isinstance(v, bool)),
-        "candidate_num": ("an integer from 0 to 100000", lambda v: is_whole(v, 0, 100_000)),
+        "candidate_num": (f"an integer from 0 to {MAX_NEGATIVES}", lambda v: is_whole(v, 0, MAX_NEGATIVES)),
     }
     _point_out(key, value, checks)
     if value.get("distribution", "uniform") in (None, "None"):
@@ -187,7 +188,7 @@ def check_negatives(value: object) -> None:
         if name in value and not ok(value[name]):
             raise must_be(f"{key}: {name}", want, value[name])
     if value.get("dynamic") and not value.get("candidate_num"):
-        raise must_be(f"{key}: candidate_num", "an integer from 1 to 100000 where dynamic is True", 0)
+        raise must_be(f"{key}: candidate_num", f"an integer from 1 to {MAX_NEGATIVES} where dynamic is True", 0)
 
 
 def _point_out(key: str, value: dict[Any, Any], known: Iterable[str]) -> None:

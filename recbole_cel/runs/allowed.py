@@ -18,6 +18,7 @@ import recbole
 import yaml
 from recbole.utils import ModelType
 
+from ..inputs.structures import MAX_NEGATIVES
 from ..model import get_model, split_name
 from ..options import SettingError
 from ..settings import PREFIX, CELSettings
@@ -69,7 +70,7 @@ MAX_INT = 2**63 - 1
 MAX_VALUES = 10_000
 # Sizes beyond this must be those of a tensor of the file; but negatives of an interaction are in none.
 ALWAYS_FINE = 1024
-MANY = {"train_neg_sample_args": 10_000}
+MANY = {"train_neg_sample_args": MAX_NEGATIVES}
 
 
 @cache

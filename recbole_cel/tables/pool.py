@@ -42,8 +42,8 @@ class Worker:
         environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         self._scratch = tempfile.mkdtemp(prefix="recbole_cel-")
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         try:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{PACKAGE.name}.tables.worker", self._scratch],
                 stdin=subprocess.PIPE,
@@ -148,8 +148,10 @@ class Pool:
                 if worker is None:
                     return
                 result = worker.run(job)
-            except OSError as error:  # such as a full disk, or no more processes
-                result = {"error": f"its process cannot be started: {error}"}
+            except (
+                Exception
+            ) as error:  # such as a full disk, or options that cannot be sent; nobody waits for ever
+                result = {"error": f"it cannot be run: {type(error).__name__}: {error}"}
             self._done.put(Done(key, job, result))
 
     def _replaced(self, old: Worker | None, threads: int) -> Worker | None:

@@ -110,6 +110,40 @@ def test_parts_that_are_frozen_stay_so():
     assert problem.model.training and problem.model.mlp.training and not problem.model.norm.training
 
 
+class Merging(nn.Module):
+    """As some adapters do: merged into the model in evaluation, and apart in training."""
+
+    merged = False
+
+    def train(self, mode=True):
+        self.merged = not mode
+        return super().train(mode)
+
+
+def test_parts_that_do_something_when_they_are_switched_are_switched_back():
+    problem = Problem(0)
+    problem.model.adapter = Merging()
+    problem.objective.outputs(torch.arange(5))
+    assert problem.model.adapter.training and not problem.model.adapter.merged
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_models_of_half_precision_are_refused(kind):
+    problem = Problem(0)
+    with pytest.raises(ValueError, match="single or double precision, got torch"):
+        ModuleObjective(problem.model.to(kind), ["user"], [problem.users], problem.labels)
+
+
+@pytest.mark.parametrize("seed", [-5, 2**62])
+def test_any_seed_will_do(seed):
+    problem = Problem(0, start=2, folds=3)
+    model = Additive(3)
+    objective = ModuleObjective(model, ["user", "item"], [problem.users, problem.items], problem.labels)
+    fields = {"user": [model.user], "item": [model.item]}
+    clusters = ClusterOptimiser(fields, objective, ClusterSettings(folds=3), steps_per_epoch=1, seed=seed)
+    assert not any(event.skipped for _ in range(3) for event in clusters.step())
+
+
 @pytest.mark.parametrize("folds", [1, 3])
 def test_where_nothing_is_known_nothing_happens(folds):
     nothing = torch.empty(0, dtype=torch.int64)

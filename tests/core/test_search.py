@@ -4,6 +4,7 @@ import pytest
 import torch
 from twins import reassign_both, twins
 
+from recbole_cel.clustering.cross_fitted import search
 from recbole_cel.clustering.cross_fitted.choosing import Choosing
 from recbole_cel.clustering.cross_fitted.search import CHANGES, MAX_SEARCHED, Chance
 
@@ -56,6 +57,20 @@ def test_what_is_tried_depends_on_the_entity_the_event_and_the_round_alone():
         assert set(tried[level].tolist()) == set(clusters[level].tolist())
         assert 0.3 < float((tried[level] != choices[level]).float().mean()) < 1
     assert CHANGES == 3
+
+
+def test_changes_and_rounds_do_not_depend_on_each_other(monkeypatch):
+    """Of eight levels, all pairs of a first and a second change are as common, and of changes in two rounds."""
+    keys, clusters = torch.arange(20_000), [torch.arange(4)] * 8
+    nothing = [torch.full((len(keys),), -1)] * 8
+    monkeypatch.setattr(search, "CHANGES", 1)
+
+    def level(number):
+        return torch.stack(Chance(7, 9).changed(nothing, keys, clusters, number)).argmax(dim=0)
+
+    for one, other in ((0, 1), (0, 2), (1, 2), (0, 8)):
+        pairs = torch.bincount(level(one) * 8 + level(other), minlength=64).float()
+        assert float(((pairs - len(keys) / 64) ** 2).sum() / (len(keys) / 64)) < 120  # 63 on average
 
 
 @pytest.mark.parametrize(("entities", "rounds"), [(0, 8), (100, 8), (MAX_SEARCHED // 4, 4), (MAX_SEARCHED + 1, 0)])

@@ -187,7 +187,7 @@ def reference_reassign_cross_fitted(
             at, before, old = one.at, loss(view), [choice[view, level] for level in range(len(levels))]
             for change in range(CHANGES):
                 salt = (seed * settings.reassign_search + number) * CHANGES + change
-                drawn = looks_like_chance(view[0] * (folds + 1) + view[1], salt)
+                drawn = looks_like_chance(view[0] * (folds + 1) + view[1], salt, 0)
                 level, drawn = several[drawn % len(several)], drawn // len(several)
                 present = points[level][choice[view, level]]
                 choice[view, level] = drawn % len(points[level])

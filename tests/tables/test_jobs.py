@@ -1,5 +1,6 @@
 """Jobs: what their results are kept under, and that it does not matter what ran before."""
 
+import datetime
 import errno
 import logging
 import pickle
@@ -72,17 +73,25 @@ def test_a_process_that_dies_is_an_error_of_its_job_and_another_takes_over(made,
         assert done.result["error"] == "its process ended with status 1: no more memory in this world"
 
 
-def test_a_process_that_cannot_be_started_is_an_error_of_its_job(made, monkeypatch):
+def test_a_process_that_cannot_be_started_is_an_error_of_its_job(made, monkeypatch, tmp_path):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("recbole_cel.tables.pool.subprocess.Popen", full)
+    monkeypatch.setattr("recbole_cel.tables.pool.tempfile.tempdir", str(tmp_path))
     with Pool(1) as pool:
         for key in ("one", "two"):
             pool.submit(key, made["full"])
         found = [pool.next() for _ in range(2)]
     assert [done.key for done in found] == ["one", "two"]
-    assert all("cannot be started: [Errno 28] No space left" in done.result["error"] for done in found)
+    assert all("cannot be run: OSError: [Errno 28] No space left" in done.result["error"] for done in found)
+    assert not list(tmp_path.glob("recbole_cel-*"))
+
+
+def test_options_that_cannot_be_sent_are_an_error_of_their_job(made):
+    with Pool(1) as pool:
+        pool.submit("date", replace(made["full"], options={"learning_rate": datetime.date(2020, 1, 1)}))
+        assert "it cannot be run: TypeError" in pool.next().result["error"]
 
 
 class Planted:

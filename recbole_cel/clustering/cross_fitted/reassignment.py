@@ -81,8 +81,8 @@ def choose_cross_fitted(
         advance: called with the number of interactions done, for a progress bar.
 
     Raises:
-        NumericalError: if outputs, gradients or curvatures are not finite, as when training diverges, or if no
-            interaction has a weight.
+        NumericalError: if outputs, gradients or curvatures are not finite, as when training diverges, or if the
+            interactions that tell the prior have no weight.
     """
     entities = index.counts.nonzero().squeeze(1)
     if not len(entities):
@@ -201,7 +201,7 @@ def _learn(
         squared_gradient += float((slopes.square() * part_seen.jacobian.double().square().mean(dim=1)).sum())
         curvature += float((weights * loss_curvature(objective, outputs, wanted)).sum())
     if not interactions:
-        raise NumericalError("all interactions weigh nothing")
+        raise NumericalError("the interactions that tell the prior weigh nothing")
     joined = Quadratic(*(torch.cat(parts) for parts in zip(*losses)))
     # Losses that do not depend on the outputs say nothing, and saturated ones little.
     dispersion = squares / max(curvature, squares / MAX_DISPERSION) if squares else 1.0

@@ -15,12 +15,16 @@ from torch import Tensor
 
 from ...embedding.folds import mixed
 
-# Levels of a code that are changed at a time.
+# Levels of a code that are changed at a time, some of them twice.
 CHANGES = 3
 # Share of its loss by which a code has to be better: two levels with the same rows give ties.
 SLIGHT = 1e-3
 # Entities times rounds: a round for each of many entities would take longer than training, and gain nothing.
 MAX_SEARCHED = 1 << 16
+
+
+# Of the numbers that are mixed.
+LARGEST = 1 << 62
 
 
 class Chance(NamedTuple):
@@ -53,8 +57,9 @@ class Chance(NamedTuple):
         found = [choice.clone() for choice in choices]
         levels = [level for level, some in enumerate(clusters) if len(some) > 1]
         for change in range(CHANGES):
-            salt = (self.seed * self.rounds + number) * CHANGES + change
-            drawn = mixed([keys, torch.full_like(keys, salt)])
+            salt = ((self.seed * self.rounds + number) * CHANGES + change) % LARGEST
+            # Mixed once more, for salts are neighbours.
+            drawn = mixed([keys, torch.full_like(keys, salt), torch.zeros_like(keys)])
             which, drawn = drawn % len(levels), drawn // len(levels)
             for place, level in enumerate(levels):
                 here = (which == place).nonzero().squeeze(1)
