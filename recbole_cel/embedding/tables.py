@@ -39,6 +39,8 @@ def clustered_tables(
         ...     users(torch.tensor([3, 7])).shape
         torch.Size([2, 16])
     """
+    if min(widths, default=1) < 1:
+        raise ValueError(f"widths must be at least 1, got {list(widths)}")
     assignments = level_assignments(num_embeddings, rows, levels, folds, initial_clusters)
     return [AdditiveEmbedding(level_tables(assignments, width, std=std)) for width in widths]
 

@@ -96,13 +96,14 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
                     return self._rounded(rows) if self.budget.counts_bytes else rows
         self._num_levels = 1
         rows = self.budget.largest(self.cost, self.num_entities)
+        rows = self._rounded(rows) if self.budget.counts_bytes else rows
         if rows < self.settings.initial_clusters:
             raise SettingError(
                 f"{PREFIX}initial_clusters",
                 f"is {self.settings.initial_clusters}, more than the {rows} that embedding_budget leaves to field "
                 f"{self.budget.field}",
             )
-        return self._rounded(rows) if self.budget.counts_bytes else rows
+        return rows
 
     def _rounded(self, rows: int) -> int:
         """With a power of two of rows in each level, if that costs few rows and saves bytes of codes."""

@@ -22,6 +22,10 @@ from recbole_cel.embedding.additive import look_up
 from recbole_cel.embedding.assignment import look_up_levels
 from recbole_cel.embedding.packed_codes import PackedCodes
 from recbole_cel.embedding.slots import record_slots
+from recbole_cel.options import SettingError
+from recbole_cel.settings import CELSettings
+from recbole_cel.strategies import get_strategy
+from recbole_cel.strategies.budget import FieldBudget
 
 
 class TwoLevels(Factorisation):
@@ -242,6 +246,15 @@ def test_tables_of_a_field_are_made_together():
     for rows, levels in ((3, 4), (3, 0)):
         with pytest.raises(ValueError, match=f"at most as many as rows, 3; got {levels}"):
             clustered_tables(50, [3], rows=rows, levels=levels)
+    with pytest.raises(ValueError, match=r"widths must be at least 1, got \[3, 0\]"):
+        clustered_tables(50, [3, 0], rows=8)
+
+
+@pytest.mark.parametrize("limit", [{"parameters": 40.0}, {"bytes": 400.0}])
+def test_more_clusters_at_the_start_than_a_budget_leaves_are_refused(limit):
+    settings = CELSettings(initial_clusters=40)
+    with pytest.raises(SettingError, match="cel_initial_clusters is 40, more than .* embedding_budget leaves"):
+        get_strategy("cel")(FieldBudget("u", 100, (4,), **limit), settings)
 
 
 def test_tables_of_a_field_must_share_every_level():
