@@ -33,6 +33,23 @@ def bytes_of(levels: int, num_values: int) -> int:
     return words * (WORD // 8) + -(-rest * bits // 8)
 
 
+def reach(first_bit: int, bits: int) -> tuple[range, int]:
+    """The bytes that bits from ``first_bit`` on reach into, and the bit of the first of them where they begin."""
+    first, shift = divmod(first_bit, 8)
+    return range(first, first - (-(shift + bits) // 8)), shift
+
+
+def join(reached: tuple[range, int], byte: Callable[[int], Tensor]) -> Tensor:
+    """Numbers, int64, from the bytes that they reach into; what is behind their bits is left on top of them."""
+    touched, shift = reached
+    numbers = byte(touched[0]).long()
+    for place, more in enumerate(touched[1:], 1):
+        numbers |= byte(more).long() << 8 * place
+    if shift:
+        numbers >>= shift
+    return numbers
+
+
 def smallest_integer_type(num_values: int) -> torch.dtype:
     """The smallest of uint8, int16 and int32 that holds ``0 .. num_values - 1``."""
     if num_values <= 2**8:
@@ -227,17 +244,11 @@ class PackedCodes(nn.Module):
     def _place(self, level: int) -> tuple[range, int]:
         """The bytes that a level reaches into, and the bit of the first of them where it begins."""
         word, within = divmod(level, WORD // self.bits)
-        first, shift = divmod(word * WORD + within * self.bits, 8)
-        return range(first, first - (-(shift + self.bits) // 8)), shift
+        return reach(word * WORD + within * self.bits, self.bits)
 
     def _join(self, level: int, byte: Callable[[int], Tensor]) -> Tensor:
         """Codes of a level, int64, from the bytes that it reaches into."""
-        touched, shift = self._place(level)
-        codes = byte(touched[0]).long()
-        for number, more in enumerate(touched[1:], 1):
-            codes |= byte(more).long() << 8 * number
-        if shift:
-            codes >>= shift
+        codes = join(self._place(level), byte)
         return codes if len(self.sizes) == 1 else codes.bitwise_and_(self._mask)
 
     def _gather(self, level: int, table: Tensor, positions: Tensor) -> Tensor:

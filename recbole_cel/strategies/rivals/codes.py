@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...embedding.packed_codes import bits_of
+from ...embedding.packed_codes import bits_of, join, reach
 from .hashing import hashed
 
 # Values of a code by which it is seen how many codes of an id leave half of a budget to the rows.
@@ -76,19 +77,13 @@ class Codes(nn.Module):
 
     def _place(self, column: int) -> tuple[range, int]:
         """The bytes that a column reaches into, and the bit of the first of them where it begins."""
-        first, shift = divmod(column * self.bits, 8)
-        return range(first, first - (-(shift + self.bits) // 8)), shift
+        return reach(column * self.bits, self.bits)
 
     def _unpacked(self, packed: Tensor) -> Tensor:
         """Codes ``(C, n)``, int64, from bytes ``(n, bytes)``."""
-        found = []
-        for column in range(self.columns):
-            places, shift = self._place(column)
-            bits = packed[:, places[0]].long()
-            for number, place in enumerate(places[1:], 1):
-                bits = bits | packed[:, place].long() << 8 * number
-            found.append(bits >> shift & (1 << self.bits) - 1)
-        return torch.stack(found)
+        mask = (1 << self.bits) - 1
+        columns = [join(self._place(column), partial(packed.select, 1)) for column in range(self.columns)]
+        return torch.stack(columns) & mask
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         given = state_dict.get(f"{prefix}packed")
