@@ -16,7 +16,6 @@ from .runs.signals import stoppable
 
 BAD_INPUT = 2
 FAILED = 1
-INTERRUPTED = 130
 # Set to anything, it shows where in the code a one-line error is from.
 SHOW_TRACEBACK = "RECBOLE_CEL_TRACEBACK"
 
@@ -29,7 +28,10 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the command line without the program; by default that of the process.
 
     Returns:
-        The exit code: 0, 2 at bad input, 1 where the machine or RecBole fails, 130 if interrupted.
+        The exit code: 0, 2 at bad input, 1 where the machine or RecBole fails.
+
+    Raises:
+        SystemExit: with code 130 or 143, if stopped.
     """
     words = [*(sys.argv[1:] if words is None else words)]
     if words[:1] == ["convert"]:
@@ -106,9 +108,15 @@ def _one_line(error: Exception) -> tuple[str | None, int]:
 
 def _owner(file: str) -> str | None:
     """The package, ours or RecBole's, that a file of code is in."""
-    parts = file.split(os.sep)
-    found = [part for part in parts if part in ("recbole", __package__)]
-    return found[-1] if found else None
+    for name in ("recbole", __package__):
+        package = sys.modules.get(name)
+        if (
+            package is not None
+            and package.__file__
+            and file.startswith(os.path.dirname(package.__file__) + os.sep)
+        ):
+            return name
+    return None
 
 
 def _say(line: str, code: int) -> int:

@@ -154,10 +154,7 @@ class Config(RecBoleConfig):
         return yaml_files.Loader
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        for key, value in config_dict.items():
-            if isinstance(value, str):
-                config_dict[key] = literal(value)
-        return config_dict
+        return {key: literal(value) if isinstance(value, str) else value for key, value in config_dict.items()}
 
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -187,7 +184,7 @@ class Config(RecBoleConfig):
         if found.passed_over:
             getLogger().warning(f"not used of the command line: {' '.join(found.passed_over)}")
         keys.check_keys(found.keys, "the command line")
-        return self._convert_config_dict(dict(found.keys))
+        return self._convert_config_dict(found.keys)
 
     def _merge_external_config_dict(self) -> None:
         super()._merge_external_config_dict()

@@ -17,6 +17,7 @@ from .embedding.slots import watch_lookups
 from .evidence import PointwiseLoss, binary_cross_entropy, squared_error
 from .evidence.objective import Meet, evaluating
 from .inputs.fast_rows import NUMBER, FastRows
+from .inputs.last_batch import BATCH_NORMS
 from .options import SettingError
 from .processes import current
 
@@ -131,10 +132,14 @@ class TrainingObjective:
         return values if group is None else group.add(values)
 
     def watch(self, meet: Meet | None) -> None:
-        """Have ``meet`` called in each step of training, if batches can say which interactions they hold."""
+        """Have ``meet`` called in each step of training, if batches can say which interactions they hold.
+
+        Where a model normalises each batch, an output depends on other interactions, and gradients tell of all.
+        """
         rows = self._train_data._dataset.inter_feat
         probable = isinstance(self._model.loss, OF_PROBABILITIES)
-        if self._samples_negatives or probable or not isinstance(rows, FastRows):
+        mixes = any(isinstance(module, BATCH_NORMS) for module in self._model.modules())
+        if self._samples_negatives or probable or mixes or not isinstance(rows, FastRows):
             return
         rows.numbered = meet is not None
         self._model.watched = None if meet is None else partial(_watched, self._model.loss, meet)

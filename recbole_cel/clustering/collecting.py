@@ -45,6 +45,7 @@ class Collecting:
         self._schedule = schedule
         self._steps_per_epoch = steps_per_epoch
         self._evidence: TrainingEvidence | None = None
+        self._undisturbed = False
 
     def begin(self) -> None:
         """Begin anew, if an epoch begins."""
@@ -55,7 +56,10 @@ class Collecting:
 
     def _meet_first(self, interactions: Tensor, lookups: Sequence[Lookup], outputs: Tensor) -> None:
         number = len(self._objective.entities(next(iter(self._tables))))
-        if not self._expects_choice or not TrainingEvidence.fits(self._tables, number):
+        start, end = self._schedule.steps, self._schedule.steps + self._steps_per_epoch
+        # Where an epoch is a single step, growth comes with every step.
+        self._undisturbed = end > start + 1 and not any(map(self._acts, range(start + 1, end)))
+        if not self._expects_choice(end) or not TrainingEvidence.fits(self._tables, number):
             self._objective.watch(None)
             return
         self._evidence = TrainingEvidence(self._objective, self._tables, number)
@@ -82,22 +86,26 @@ class Collecting:
         """
         if self._evidence is None or self._schedule.steps % self._steps_per_epoch:
             return {}
-        if any(grows for _, grows in due) and not self._undisturbed(self._schedule.steps):
+        if any(grows for _, grows in due) and not self._undisturbed:
             return {}
         self._evidence.gather()
         return {name: self._evidence.of(name) for name, _ in due} if self._evidence.complete else {}
 
-    @property
-    def _expects_choice(self) -> bool:
-        """Whether entities are going to choose at the end of this epoch, by what it tells."""
-        schedule, end = self._schedule, self._schedule.steps + self._steps_per_epoch
-        growing = [name for name, levels in self._levels.items() if with_room(levels)]
-        if any((schedule.retries_at if schedule.rests(name) else schedule.splits_at)(end) for name in growing):
-            return self._undisturbed(end)
-        return schedule.reassigns_at(end) and any(any(map(has_choice, one)) for one in self._levels.values())
+    def _expects_choice(self, end: int) -> bool:
+        """Whether entities are going to choose after so many steps, by what the epoch before tells."""
+        return self._undisturbed if self._grows(end) else self._reassigns(end)
 
-    def _undisturbed(self, end: int) -> bool:
-        """Whether no growth or reassignment comes within the epoch that ends after so many steps."""
-        steps = range(end - self._steps_per_epoch + 1, end)
-        # Where an epoch is a single step, growth comes with every step.
-        return len(steps) > 0 and not any(map(self._schedule.acts_at, steps))
+    def _acts(self, step: int) -> bool:
+        """Whether clusters may change after so many steps, as far as is known now."""
+        return self._grows(step) or self._reassigns(step)
+
+    def _grows(self, step: int) -> bool:
+        schedule = self._schedule
+        return any(
+            (schedule.retries_at if schedule.rests(name) else schedule.splits_at)(step) and with_room(levels)
+            for name, levels in self._levels.items()
+        )
+
+    def _reassigns(self, step: int) -> bool:
+        due = self._schedule.reassigns_at(step)
+        return due and any(any(map(has_choice, levels)) for levels in self._levels.values())

@@ -26,12 +26,13 @@ def super_clusters(rows: Tensor, number: int) -> Tensor:
     groups = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
     if number == 1:
         return groups
-    nearest = (rows - rows.mean(dim=0)).square().sum(dim=1)
-    chosen: list[Tensor] = []
-    for _ in range(min(number, len(rows))):
-        chosen.append(rows[nearest.argmax()])
-        distances = _distances(rows, torch.stack(chosen))
-        nearest, groups = distances.min(dim=1)
+    farthest = (rows - rows.mean(dim=0)).square().sum(dim=1).argmax()
+    nearest = torch.full_like(rows[:, 0], torch.inf)
+    for group in range(min(number, len(rows))):
+        distances = (rows - rows[farthest]).square().sum(dim=1)
+        groups.masked_fill_(distances < nearest, group)
+        nearest = torch.minimum(nearest, distances)
+        farthest = nearest.argmax()
     for _ in range(MAX_ROUNDS):
         groups = groups.unique(return_inverse=True)[1]
         moved = _distances(rows, _means(rows, groups, int(groups.max()) + 1)).argmin(dim=1)

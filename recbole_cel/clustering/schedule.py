@@ -89,10 +89,6 @@ class Schedule:
         """Whether growth that rests is to be tried again after so many steps."""
         return _is_due(step, self._retry_every, max(RETRY_SLOWDOWN, self._settings.reassign_slowdown))
 
-    def acts_at(self, step: int) -> bool:
-        """Whether fields may grow, or entities be reassigned, after so many steps."""
-        return self.splits_at(step) or self.reassigns_at(step) or self.retries_at(step)
-
     def rests(self, field: str) -> bool:
         """Whether the growth of ``field`` rests, because splits were in vain too often."""
         return self._poor_splits[field] >= POOR_SPLITS
@@ -150,6 +146,8 @@ def _is_due(step: int, every: float, slowdown: float = 1.0) -> bool:
     multiple = _multiples(step, every)
     if multiple == _multiples(step - 1, every):
         return False
+    if slowdown == 1.0:
+        return True
     counts = 1
     while counts < multiple:
         counts = max(counts + 1, int(counts * slowdown))

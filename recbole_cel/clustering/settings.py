@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..embedding.folds import MAX_FOLDS
 from ..options import SettingError, check_options, is_bool, is_int, is_number, option
 
 SPLIT_CRITERIA = ("interactions", "members", "loss", "mean_loss", "gradient_norm")
-# Each level and each fold costs an assignment of every entity, and each super-cluster a row.
+# Each level costs an assignment of every entity, and each super-cluster a row.
 MAX_LEVELS = 256
-MAX_FOLDS = 64
 MAX_SEARCHES = 1000
 MAX_SUPER_CLUSTERS = 65_536
 SPLIT_BY = ("gradients", "kmeans", "loss", "random")

@@ -10,7 +10,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 
-from .folds import LeakError, folds_of_batch, once_a_batch
+from .folds import MAX_FOLDS, LeakError, folds_of_batch, once_a_batch
 from .full import check_ids
 from .looked_up import LookedUp
 from .packed_codes import PackedCodes, smallest_integer_type
@@ -272,5 +272,5 @@ def _check_sizes(num_entities: int, max_clusters: int, initial_clusters: int, fo
         )
     if not 1 <= initial_clusters <= max_clusters:
         raise ValueError(f"initial_clusters must lie in 1..{max_clusters}, got {initial_clusters}")
-    if folds < 1:
-        raise ValueError(f"folds must be at least 1, got {folds}")
+    if not 1 <= folds <= MAX_FOLDS:
+        raise ValueError(f"folds must lie in 1..{MAX_FOLDS}, got {folds}")

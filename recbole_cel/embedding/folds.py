@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+# Each fold costs an assignment of every entity; beyond 256, a byte for each interaction would not hold it.
+MAX_FOLDS = 64
 
 
 class LeakError(RuntimeError):

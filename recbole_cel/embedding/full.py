@@ -42,7 +42,10 @@ class FullEmbedding(nn.Embedding):
 
     def forward(self, entities: Tensor | None) -> Tensor:
         """Embeddings ``(*, d)`` of ``entities`` ``(*)``, or all of them."""
-        return self.weight if entities is None else F.embedding(entities, self.weight)
+        if entities is None:
+            return self.weight
+        check_ids(entities, self.num_embeddings)
+        return F.embedding(entities.long(), self.weight)
 
 
 def all_ids(num_embeddings: int, device: torch.device) -> Tensor:

@@ -4,7 +4,8 @@ The backward pass of a step leaves the gradient of the loss by every row that wa
 Where the loss falls apart by interactions, the former is the latter times the derivative of the output by the row:
 so that derivative, which a probe (``probe.py``) differentiates the model once more for, is there for nothing. It
 is kept for each interaction, with the output that this would have without its entity's row. Rows may move
-meanwhile; that the rest of the model moves, too, is what makes this evidence older than a probe's.
+meanwhile; that the rest of the model moves, too, is what makes this evidence older than a probe's. With dropout it
+is that of the thinned network of the step, where a probe sees all of it.
 """
 
 from __future__ import annotations

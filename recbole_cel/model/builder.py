@@ -26,6 +26,7 @@ class StrategyRecommender(AbstractRecommender):
 
     Attributes:
         embedding_strategies: the strategy object of each entity field.
+        num_examples: rows of all batches of an epoch: interactions, and negatives that are drawn.
         watched: what the loss of a batch is computed within, while steps of training are watched.
     """
 
@@ -44,7 +45,7 @@ class StrategyRecommender(AbstractRecommender):
                     f"its token fields are {', '.join(tokens)}",
                 )
         super().__init__(config, PlaceholderSizes(dataset, names))
-        self._num_interactions = max(1, len(dataset))
+        self.num_examples = max(1, len(dataset))
         sizes = {name: int(dataset.num(name)) for name in names}
         stacked = isinstance(self, ContextRecommender)
         widths = (
@@ -82,7 +83,7 @@ class StrategyRecommender(AbstractRecommender):
         with self.lookups(interaction), self.watched(interaction) if self.watched else nullcontext():
             loss: Tensor = super().calculate_loss(interaction)
         for strategy in self.embedding_strategies.values():
-            penalty = strategy.penalty(self._num_interactions)
+            penalty = strategy.penalty(self.num_examples)
             if penalty is not None:
                 loss = loss + penalty
         return loss

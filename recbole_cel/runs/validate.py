@@ -25,6 +25,7 @@ PARTS: dict[str, tuple[type, ...]] = {
     "best_valid_score": NUMBER,
     "best_valid_result": (dict, type(None)),
     "best_file": (str,),
+    "was_settled": (bool,),
     "train_loss": (dict,),
     "state_dict": (dict,),
     "other_parameter": (dict,),

@@ -60,6 +60,8 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         prefix: of the configuration keys of its own options.
         Options: dataclass of its own options, each declared by :func:`~..options.option`.
         about: for the table of all strategies.
+        shares_batches: whether several processes may each take a part of a batch; not where tables note what was
+            looked up, or normalise over it.
         used: the ``cel_*`` options (without ``cel_``) that have an effect.
         num_entities: number of ids N.
         size: as large as the budget allows: rows of each table, unless the strategy says otherwise.
@@ -75,6 +77,7 @@ class EmbeddingStrategy(ABC, Generic[Table]):
     prefix: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
     about: ClassVar[About | None] = None
+    shares_batches: ClassVar[bool] = True
     used: ClassVar[set[str]] = {"fields", "max_clusters", "compression_ratio", "share_first_order"}
 
     def __init__(self, budget: FieldBudget, settings: CELSettings, options: Any = None) -> None:
@@ -139,8 +142,8 @@ class EmbeddingStrategy(ABC, Generic[Table]):
         """Whether all ids have one and the same row."""
         return False
 
-    def penalty(self, num_interactions: int) -> Tensor | None:
-        """What is added to a batch's mean loss, if there are so many training interactions; None is nothing."""
+    def penalty(self, num_examples: int) -> Tensor | None:
+        """What is added to a batch's mean loss, where an epoch has so many examples; None is nothing."""
         return None
 
     @classmethod

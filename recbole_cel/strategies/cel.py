@@ -141,16 +141,16 @@ class ClusteredStrategy(EmbeddingStrategy[Union[ClusteredEmbedding, AdditiveEmbe
         """Whether every level has a single cluster."""
         return self.num_entities > 1 and self.num_clusters == len(self.assignments)
 
-    def penalty(self, num_interactions: int) -> Tensor | None:
+    def penalty(self, num_examples: int) -> Tensor | None:
         """The penalties of own rows (once they are trained), and of shared rows, if wanted."""
         total, settings = None, self.settings
         for table in self._levels:
             if table.personalised:
-                penalty = settings.personalisation_lambda / num_interactions * table.personalisation_penalty()
+                penalty = settings.personalisation_lambda / num_examples * table.personalisation_penalty()
                 total = penalty if total is None else total + penalty
             if settings.super_clusters:
                 penalty = hierarchy_penalty(table, settings.super_clusters)
-                penalty = settings.super_cluster_weight / num_interactions * penalty
+                penalty = settings.super_cluster_weight / num_examples * penalty
                 total = penalty if total is None else total + penalty
         return total
 

@@ -84,10 +84,10 @@ class CountDecayStrategy(EmbeddingStrategy[CountedEmbedding]):
             for table in strategy.tables:
                 table.counts.copy_(torch.bincount(ids, minlength=strategy.num_entities))
 
-    def penalty(self, num_interactions: int) -> Tensor | None:
+    def penalty(self, num_examples: int) -> Tensor | None:
         """The pull, for a mean loss."""
         pulls = [table.pull(self.options.power) for table in self.tables]
-        return self.options.strength / num_interactions * torch.stack(pulls).sum() if pulls else None
+        return self.options.strength / num_examples * torch.stack(pulls).sum() if pulls else None
 
     def storage(self, optimiser: torch.optim.Optimizer | None = None) -> Storage:
         """Counts are for training only."""

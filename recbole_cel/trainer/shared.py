@@ -16,13 +16,13 @@ from ..inputs.last_batch import BATCH_NORMS
 from ..options import SettingError
 from ..processes import Group, current
 from .divergence import DivergenceError
-from .settled import SettledTrainer
+from .hooked import HookedTrainer
 
 # The number of an interaction that stands in where a process has none.
 NOBODY = -1
 
 
-class SharedTrainer(SettledTrainer):
+class SharedTrainer(HookedTrainer):
     """Every process takes its part of each batch, and the sum of their gradients; the first one writes.
 
     What is the same in all processes (shuffles, negatives, what clusters are chosen by) is made in all of them.
@@ -36,10 +36,8 @@ class SharedTrainer(SettledTrainer):
         self._group = current()
         self._part: _Parts | None = None
         self._loss = 0.0
-        if self._group is not None and any(isinstance(one, BATCH_NORMS) for one in model.modules()):
-            raise SettingError(
-                "nproc", f"must be 1: {config['model']} normalises by batches, which processes share"
-            )
+        if self._group is not None and not _shares_batches(model):
+            raise SettingError("nproc", f"must be 1: {config['model']} needs whole batches, which processes share")
         if self._group is not None and not self._group.first:
             self.tensorboard.close()
             shutil.rmtree(self.tensorboard.log_dir, ignore_errors=True)
@@ -116,6 +114,13 @@ class _Parts:
                 if NUMBER in nobody:
                     nobody.interaction[NUMBER] = torch.full_like(nobody[NUMBER], NOBODY)
                 yield nobody
+
+
+def _shares_batches(model: Any) -> bool:
+    """Whether parts of a batch do what the whole would do."""
+    strategies = getattr(model, "embedding_strategies", {}).values()
+    normalises = any(isinstance(module, BATCH_NORMS) for module in model.modules())
+    return not normalises and all(strategy.shares_batches for strategy in strategies)
 
 
 class _Silent:

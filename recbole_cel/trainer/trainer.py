@@ -88,6 +88,7 @@ class Trainer(SharedTrainer):
             self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: model.project()))
         if not isinstance(model, StrategyRecommender):
             return
+        model.num_examples = max(1, train_data.sample_size * train_data.times)
         strategies = model.embedding_strategies
         changes = next(iter(strategies.values())).while_training(
             strategies,
@@ -103,7 +104,7 @@ class Trainer(SharedTrainer):
         )
         if changes is not None:
             self.strategy_hook = changes
-            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: changes.step()))
+            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.count_step()))
 
     def fit(
         self,
@@ -172,8 +173,7 @@ class Trainer(SharedTrainer):
         if state["best_valid_result"] is not None and not best.is_file():
             raise CheckpointError(f"{resume_file}: the best model of that run, {best}, is missing beside it")
         load_states(self.model, self.strategy_hook, state, resume_file)
-        if self.strategy_hook is not None:
-            self.was_settled = self.strategy_hook.settled
+        self.was_settled = state["was_settled"]
         self.optimizer.load_state_dict(moments)
         self.saved_model_file = str(best)
         self.start_epoch = state["epoch"] + 1
@@ -263,6 +263,7 @@ class Trainer(SharedTrainer):
             "best_valid_score": self.best_valid_score,
             "best_valid_result": best_result and dict(best_result),
             "best_file": os.path.basename(self.saved_model_file),
+            "was_settled": self.was_settled,
             "train_loss": self.train_loss_dict,
             "state_dict": self.model.state_dict(),
             "other_parameter": other_parameters(self.model),

@@ -306,8 +306,10 @@ def test_labels_that_mean_nothing_are_not_learned():
 def test_exact_checks_need_one_fold():
     with pytest.raises(SettingError, match="reassign_candidates must be 0 with 2 folds"):
         ClusterSettings(folds=2, reassign_candidates=3)
-    with pytest.raises(ValueError, match="folds must be at least 1"):
+    with pytest.raises(ValueError, match="folds must lie in 1..64, got"):
         ClusterAssignment(3, 2, folds=0)
+    with pytest.raises(ValueError, match="folds must lie in 1..64, got 300"):
+        ClusterAssignment(3, 2, folds=300)
 
 
 def test_what_was_assigned_without_folds_is_saved_and_checked():

@@ -9,7 +9,7 @@ from torch import nn
 
 from recbole_cel.clustering import ClusterOptimiser, ClusterSettings
 from recbole_cel.clustering.schedule import Schedule
-from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding
+from recbole_cel.embedding import ClusterAssignment, ClusteredEmbedding, FullEmbedding
 from recbole_cel.embedding.additive import AdditiveEmbedding
 from recbole_cel.embedding.hashed import ModuloHashEmbedding
 from recbole_cel.evidence import ModuleObjective
@@ -89,6 +89,7 @@ def test_ids_that_are_no_integers_are_refused(kind):
         ClusteredEmbedding(ClusterAssignment(9, 4), 2),
         AdditiveEmbedding([ClusteredEmbedding(ClusterAssignment(9, 4), 2) for _ in range(2)]),
         ModuloHashEmbedding(9, 2, 4),
+        FullEmbedding(9, 2),
     ):
         with pytest.raises(TypeError, match="ids must be integers, got torch"):
             table(ids)
@@ -100,6 +101,8 @@ def test_small_integers_look_up_own_rows():
         table.personal.normal_()
     ids = torch.tensor([0, 199, 128])
     assert torch.equal(table(ids.to(torch.uint8)), table(ids))
+    full = FullEmbedding(200, 2)
+    assert torch.equal(full(ids.to(torch.uint8)), full.weight[ids])
 
 
 def test_parts_that_are_frozen_stay_so():

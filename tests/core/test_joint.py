@@ -277,6 +277,23 @@ def test_a_model_that_sees_no_pairs_is_left_alone():
     assert event.clusters_after == event.clusters_before
 
 
+def test_ids_without_interactions_are_where_most_are():
+    pairs, sizes = groups()
+    some = torch.randperm(len(pairs.targets), generator=torch.Generator().manual_seed(0))[:6000]
+    # Users of the second half of the groups are rare: of each group of them, one in four is left.
+    users = pairs.ids[0]
+    kept = some[(pairs.groups[0][users[some]] < 2) | (users[some] % 4 == 0)]
+    fewer = Pairs(tuple(ids[kept] for ids in pairs.ids), pairs.targets[kept], pairs.groups)
+    case = Case(fewer, (sizes[0] + 30, sizes[1]))
+    (event,) = case.optimiser().split_jointly()
+    assert event.directions >= 1
+    known = torch.bincount(fewer.ids[0], minlength=sizes[0] + 30) > 0
+    for level in case.levels()["user"]:
+        codes = level[0].assignment.views(torch.arange(len(known)))
+        largest = codes[known, -1].bincount().argmax()
+        assert (codes[~known] == largest).all()
+
+
 def test_sensitivity_of_products_is_the_identity():
     pairs, sizes = groups()
     case = Case(pairs, sizes, dim=5)

@@ -55,6 +55,19 @@ def test_rows_are_own_ones_until_k_means_gives_codewords():
     assert run.hook.settled and run.model[0].quantised and run.events[0].numbers["relative error"] < 0.5
 
 
+@pytest.mark.parametrize(("steps", "start", "times"), [(3, 0.0, 40), (10, 0.5, 7), (1, 2.0, 5)])
+def test_pruning_takes_the_epochs_that_it_is_told_however_short_they_are(steps, start, times):
+    run = Run("pruning", rows=6, start=start, epochs=6.0, times=times, steps=steps)
+    settled = []
+    for _ in range(9 * steps):
+        run.step()
+        settled.append(run.hook.settled)
+    last = round((start + 6) * steps)
+    assert settled == [step >= last for step in range(1, 9 * steps + 1)]
+    assert len(run.events) == len({event.step for event in run.events}) == min(times, 6 * steps)
+    assert all(event.step > start * steps for event in run.events)
+
+
 def test_pruning_keeps_the_largest_numbers_on_a_cubic_schedule():
     run = Run("pruning", rows=6, epochs=1.0, times=5, steps=10)
     full, final = 540, 54

@@ -8,6 +8,7 @@ from recbole_cel.clustering.gpca import fit_cuts
 from recbole_cel.clustering.paper.sides import cuts_by
 from recbole_cel.clustering.paper.split import propose_split
 from recbole_cel.clustering.settings import SPLIT_CRITERIA, SPLIT_THRESHOLDS
+from recbole_cel.evidence import ModuleObjective
 
 
 def split(problem, criterion="interactions", threshold="zero", max_splits=0, **options):
@@ -186,6 +187,25 @@ def test_members_with_a_larger_mean_loss_are_apart():
     mean = losses[active] / counts[active]
     clusters = problem.assignment.clusters()[active]
     low, high = sorted((mean[clusters == 0], mean[clusters == 1]), key=lambda side: float(side.mean()))
+    assert float(low.max()) <= float(high.min())
+
+
+def test_interactions_count_by_their_weights():
+    """Of negatives that are drawn eight times, each counts an eighth."""
+    problem = Problem(0, mlp=True)
+    generator = torch.Generator().manual_seed(0)
+    columns = [problem.users, problem.items]
+    weights = torch.where(problem.labels > 0, 1.0, 0.125)
+    weighted = ModuleObjective(problem.model, ["user", "item"], columns, problem.labels, weights=weights)
+    found = propose_split(weighted, problem.tables, problem.index, "zero", generator, by="loss")
+    losses = weights.double() * problem.loss_of_users()
+    assert float(found.interactions.sum()) == pytest.approx(float(weights.sum()))
+    assert float(found.loss.sum()) == pytest.approx(float(losses.sum()), rel=1e-5)
+    sums = torch.zeros(2, len(problem.index.counts), dtype=torch.float64)
+    sums.index_add_(1, problem.users, torch.stack([losses, weights.double()]))
+    active = problem.index.counts > 0
+    mean, beyond = (sums[0] / sums[1])[active], found.beyond[active]
+    low, high = sorted((mean[beyond], mean[~beyond]), key=lambda side: float(side.mean()))
     assert float(low.max()) <= float(high.min())
 
 

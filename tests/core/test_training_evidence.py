@@ -295,16 +295,27 @@ def test_growth_looks_at_all_interactions_or_at_none(evidence, interval, monkeyp
     assert all(number >= NUMBER and number % NUMBER == 0 for number in looked_at.values())
 
 
-@pytest.mark.parametrize("interval", [0.5, 1])
-def test_growth_looks_at_all_interactions_where_clusters_may_change_in_the_epoch(interval):
+@pytest.mark.parametrize(
+    ("intervals", "rest", "undisturbed"),
+    [
+        ({"split_interval": 1, "reassign_interval": 1}, False, True),
+        ({"split_interval": 1, "reassign_interval": 0.5}, False, False),
+        ({"split_interval": 0.5, "reassign_interval": 1}, False, False),
+        # Splits at which nothing grows disturb nothing.
+        ({"split_interval": 0.5, "reassign_interval": 1}, True, True),
+    ],
+)
+def test_growth_looks_at_all_interactions_where_clusters_may_change_in_the_epoch(intervals, rest, undisturbed):
     case = Case()
-    clusters = optimiser_of(case, split_interval=1, reassign_interval=interval)
-    # However complete it is.
-    clusters._collecting._evidence = case.evidence(an_epoch())
-    clusters._schedule.steps = len(an_epoch())
-    assert clusters._schedule.splits
-    assert bool(clusters._collecting.known([("user", True), ("item", True)])) == (interval == 1)
-    assert clusters._collecting.known([("user", False)])
+    clusters = optimiser_of(case, **intervals)
+    if rest:
+        clusters._schedule._poor_splits.update(user=POOR_SPLITS, item=POOR_SPLITS)
+    for batch in an_epoch():
+        case.step(batch)
+        clusters._collecting.collect()
+        clusters._schedule.steps += 1
+    assert bool(clusters._collecting.known([("user", True), ("item", True)])) == undisturbed
+    assert bool(clusters._collecting.known([("user", False)])) == undisturbed
     clusters._schedule.steps += 1
     assert not clusters._collecting.known([("user", False)])
 

@@ -69,26 +69,30 @@ def test_with_the_properties_for_large_data_growth_needs_no_pass(model, options,
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("model", "changes"),
     [
-        {"cel_levels": 1},
-        {"cel_gradient_averaging": True},
-        {
-            "threshold": None,
-            "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
-            "eval_args": {"mode": "full"},
-            "metrics": ["NDCG"],
-            "valid_metric": "NDCG@10",
-        },
+        ("FM_CEL", {"cel_levels": 1}),
+        ("FM_CEL", {"cel_gradient_averaging": True}),
+        ("NFM_CEL", {}),
+        (
+            "FM_CEL",
+            {
+                "threshold": None,
+                "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
+                "eval_args": {"mode": "full"},
+                "metrics": ["NDCG"],
+                "valid_metric": "NDCG@10",
+            },
+        ),
     ],
-    ids=["one level", "averaged gradients", "negatives are drawn"],
+    ids=["one level", "averaged gradients", "batches are normalised", "negatives are drawn"],
 )
-@pytest.mark.quick(1)
-def test_passes_are_made_where_steps_cannot_tell(changes, options, passes):
-    run("FM_CEL", options, **changes)
+@pytest.mark.quick(2)
+def test_passes_are_made_where_steps_cannot_tell(model, changes, options, passes):
+    run(model, options, **changes)
     with_steps = list(passes)
     passes.clear()
-    run("FM_CEL", options, cel_evidence="passes", **changes)
+    run(model, options, cel_evidence="passes", **changes)
     assert passes == with_steps != []
 
 

@@ -54,6 +54,18 @@ def test_what_recbole_stumbles_over_is_one_line(monkeypatch, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_checkout_that_holds_the_libraries_is_not_taken_for_ours(monkeypatch, capsys, tmp_path):
+    library = tmp_path / "recbole_cel" / "venv" / "torch.py"
+    library.parent.mkdir(parents=True)
+    library.write_text("def fail(*args, **options): raise ValueError('x')")
+    found = {}
+    exec(compile(library.read_text(), library, "exec"), found)
+    monkeypatch.setattr(recbole.utils.utils.np.random, "seed", found["fail"])
+    monkeypatch.setattr(recbole_cel.quick_start, "run", lambda *args, **options: recbole.utils.init_seed(1, True))
+    assert program.main([]) == 1
+    assert "RecBole stopped with ValueError: x (recbole/utils/utils.py" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("x"), KeyError("x"), AssertionError(), ImportError("x"), TypeError()]
 )

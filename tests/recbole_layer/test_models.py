@@ -237,6 +237,16 @@ def test_pull_of_shared_rows(options):
     assert len(tables) == 4 and torch.allclose(loss - plain, torch.tensor(extra), atol=1e-6)
 
 
+def test_penalties_are_shared_among_all_rows_of_an_epoch(options):
+    """The loss of a batch is a mean over positives and negatives that are drawn."""
+    drawn = {"distribution": "uniform", "sample_num": 3}
+    extra = dict(train_neg_sample_args=drawn, threshold=None, metrics=["AUC"], valid_metric="AUC")
+    extra["eval_args"] = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": None, "mode": "uni10"}
+    config, model, _, train_data, _ = build("FM_CEL", options, cel_super_clusters=1, **extra)
+    get_trainer(config["MODEL_TYPE"], config["model"])(config, model).attach(train_data)
+    assert model.num_examples == sum(map(len, train_data)) == 4 * len(train_data._dataset)
+
+
 def test_negative_sampling_redraws_for_each_event(options):
     sampling = {"distribution": "uniform", "sample_num": 1}
     extra = dict(train_neg_sample_args=sampling, threshold=None, metrics=["AUC"], valid_metric="AUC")

@@ -224,12 +224,13 @@ def test_what_is_wrong_in_a_process_is_one_line(options, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_batch_normalisation_needs_one_process(options, tmp_path):
+@pytest.mark.parametrize("model", ["DCN", "FM_DHE", "FM_CAFE"])
+def test_models_that_need_whole_batches_need_one_process(model, options, tmp_path):
     own = {key: value for key, value in options.items() if not key.startswith("cel_")}
-    process = start("DCN", 2, own, tmp_path)
+    process = start(model, 2, {**own, "embedding_budget": "3x"} if "_" in model else own, tmp_path)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "recbole_cel: nproc must be 1: DCN normalises by batches" in errors
+    assert f"recbole_cel: nproc must be 1: {model} needs whole batches" in errors
 
 
 @pytest.mark.parametrize("size", [1, PLACES - 1, PLACES, 3 * PLACES + 5])

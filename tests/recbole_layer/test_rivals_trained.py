@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import recbole.trainer.trainer
 import torch
 
 from recbole_cel.options import SettingError
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
+from recbole_cel.runs import checkpoint as checkpoints
 from recbole_cel.strategies import strategies
 
 # Those that act while training, then those that look at the data once.
@@ -52,6 +54,45 @@ def test_resumed_bit_for_bit(options, tmp_path, name):
     _, resumed = run(name, options, tmp_path / "half", epochs=3, cel_resume=str(half))
     whole, resumed = state(whole), state(resumed)
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_what_was_best_before_tables_were_settled_is_not_best_after_a_resume(options, tmp_path):
+    """Tables were full at the last validation, and are small when the run is stopped, before the next one."""
+    later = {"eval_step": 4, "pruning_epochs": 6.0}
+    whole, _ = run("pruning", options, tmp_path / "whole", epochs=8, **later)
+    _, half = run("pruning", options, tmp_path / "half", epochs=7, **later)
+    resumed, _ = run("pruning", options, tmp_path / "half", epochs=8, cel_resume=str(half), **later)
+    assert resumed == whole
+    (best,) = (file for file in (tmp_path / "half").glob("*.pth") if not file.stem.endswith("-last"))
+    for strategy in load_data_and_model(str(best))[1].embedding_strategies.values():
+        assert int(strategy.num_kept) == strategy.size * strategy.budget.width
+
+
+class HalfPrecisionScaler:
+    """As PyTorch's, where the first gradients of each epoch do not fit."""
+
+    def __init__(self, **options):
+        self.steps = 0
+
+    def scale(self, loss):
+        return loss
+
+    def step(self, optimiser):
+        self.steps += 1
+        if self.steps > 2:
+            optimiser.step()
+
+    def update(self):
+        pass
+
+
+@pytest.mark.parametrize("name", ["cce", "pruning"])
+def test_steps_that_a_scaler_leaves_out_are_counted(name, options, tmp_path, monkeypatch):
+    _, all_made = run(name, options, tmp_path / "all", epochs=2)
+    monkeypatch.setattr(recbole.trainer.trainer.amp, "GradScaler", HalfPrecisionScaler)
+    _, some_left_out = run(name, options, tmp_path / "some", epochs=2)
+    one, other = map(checkpoints.read, (all_made, some_left_out))
+    assert one["strategy"] == other["strategy"] and one["optimizer"] != other["optimizer"]
 
 
 @pytest.mark.quick(1)

@@ -153,11 +153,11 @@ class Choosing:
                     continue
                 present = choices[number] if all_of_them else choices[number].index_select(0, some)
                 here = rest if all_of_them else rest.index_select(0, some)
-                price = level.price.to(weight.dtype) / weight.unsqueeze(1) if entropy else None
+                price = level.price.to(weight.dtype) if entropy else None
                 if bool(self._gone[number].any()):
-                    never = torch.where(self._gone[number], torch.inf, 0.0).to(weight.dtype)
-                    price = never.expand(len(here), -1) if price is None else price + never
-                choice = nearest(here, points, present, price)
+                    price = torch.zeros_like(points[:, 0]) if price is None else price
+                    price = price.masked_fill(self._gone[number], torch.inf)
+                choice = nearest(here, points, present, price, weight)
                 moved = (choice != present).nonzero().squeeze(1)
                 changed[moved] = True
                 moving, new, old = some[moved], choice[moved], present[moved]

@@ -97,14 +97,17 @@ class Cells(NamedTuple):
         )
 
 
-def nearest(rest: Tensor, points: Tensor, present: Tensor, price: Tensor | None = None) -> Tensor:
+def nearest(
+    rest: Tensor, points: Tensor, present: Tensor, price: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
     """Which of ``points`` ``(K, D)`` serves each view best in the place of its present one, shape ``(V,)``.
 
     Args:
         rest: shape ``(V, D)``, how far each view is from its target.
         points: see there.
         present: shape ``(V,)``, the present choice.
-        price: shape ``(V, K)`` or None, what is added to half the squared distances.
+        price: shape ``(K,)`` or None, what is added to half the squared distances.
+        weight: shape ``(V,)`` or None, what the price is divided by.
     """
     own = points.square().sum(dim=1) / 2
     found = []
@@ -114,6 +117,6 @@ def nearest(rest: Tensor, points: Tensor, present: Tensor, price: Tensor | None 
         # Up to a constant of each view, half of |rest + points[present] - points[k]| ** 2.
         distances = torch.addmm(own, rest[some] + points.index_select(0, here), points.T, alpha=-1)
         if price is not None:
-            distances += price[some]
+            distances += price if weight is None else price / weight[some].unsqueeze(1)
         found.append(distances.argmin(dim=1))
     return torch.cat(found) if found else present

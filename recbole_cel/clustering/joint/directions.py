@@ -43,7 +43,8 @@ class Directions(NamedTuple):
 
     Attributes:
         left: signs of the left field's entities, without each fold and last with all; bool of shape
-            ``(N, F + 1, k)``, True where the coordinate is positive.
+            ``(N, F + 1, k)``, True where the coordinate is positive. Entities of which a view knows no interaction
+            have that of most.
         right: the same of the right field's entities.
         agreement: by how many standard deviations left-out residuals agreed with each direction that was tested,
             the last of which may have failed.
@@ -128,7 +129,10 @@ def _find(
     whole = _balanced(whole, kept)
     turned = [_turned(pairs, whole, kept) for pairs in without]
     turned.append((whole.left, whole.right))
-    of_left, of_right = (torch.stack([side > 0 for side in sides], dim=1) for sides in zip(*turned))
+    of_left, of_right = (
+        _signs(sides, _known(ids, size, folds, num_folds))
+        for sides, ids, size in zip(zip(*turned), (left, right), matrix.size)
+    )
     effect = _effect((of_left, of_right), left, right, folds, outside)
     return Directions(of_left, of_right, tuple(tests[: passed + 1]), effect)
 
@@ -175,6 +179,26 @@ def _turned(pairs: SingularPairs, whole: SingularPairs, number: int) -> tuple[Te
     one, _, other = torch.linalg.svd(likeness)
     turn = one @ other
     return left @ turn, right @ turn
+
+
+def _known(ids: Tensor, size: int, folds: Tensor, num_folds: int) -> Tensor:
+    """Whether entities have interactions outside of each fold, and last whether any; bool ``(N, F + 1)``."""
+    in_fold = torch.zeros(size, num_folds, dtype=torch.bool, device=ids.device)
+    for some, judged in zip(ids.split(CHUNK), folds.split(CHUNK)):
+        in_fold[some.long(), judged.long()] = True
+    several = in_fold.sum(dim=1, keepdim=True)
+    return torch.cat([several > in_fold, several > 0], dim=1)
+
+
+def _signs(coordinates: Sequence[Tensor], known: Tensor) -> Tensor:
+    """Whether coordinates ``(N, k)`` of each view are positive, bool of shape ``(N, F + 1, k)``.
+
+    What is not ``known`` ``(N, F + 1)`` is taken for what most entities are in the view with all.
+    """
+    positive = torch.stack([of_view > 0 for of_view in coordinates], dim=1)
+    of_known = positive[known[:, -1], -1]
+    mostly = 2 * of_known.sum(dim=0) > len(of_known)
+    return torch.where(known.unsqueeze(2), positive, mostly)
 
 
 def _effect(signs: Sequence[Tensor], left: Tensor, right: Tensor, folds: Tensor, outside: Residuals) -> Tensor:

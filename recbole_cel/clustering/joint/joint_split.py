@@ -117,7 +117,7 @@ def _split_level(
     assignment = tables[0].assignment
     parents = assignment.occupied.nonzero().squeeze(1)
     children = (~assignment.occupied).nonzero().squeeze(1)[: len(parents)]
-    # Entities of which nothing is known are on neither side; they stay with the larger part.
+    # The larger part stays, and with it the entities of which nothing is known.
     if 2 * int(positive[:, -1].sum()) > len(positive):
         positive, step = ~positive, -step
     child_of = torch.zeros_like(assignment.members)

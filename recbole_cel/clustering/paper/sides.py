@@ -18,7 +18,7 @@ def features_of(by: str, gradients: Tensor, losses: Tensor, counts: Tensor, draw
         by: ``gradients`` or ``kmeans`` (both of gradients), ``loss`` (mean loss), or ``random``.
         gradients: shape ``(M, D)``.
         losses: shape ``(M,)``, summed.
-        counts: shape ``(M,)``, interactions.
+        counts: shape ``(M,)``, how many interactions count.
         drawn: shape ``(M,)``, a number of chance for each.
     """
     if by == "loss":

@@ -28,7 +28,8 @@ class Proposal(NamedTuple):
 
     Attributes:
         beyond: shape ``(N,)``, bool, entities beyond their cluster's cut.
-        interactions: shape ``(K,)``, number of interactions of each cluster that was looked at.
+        interactions: shape ``(K,)``, interactions of each cluster that was looked at; negatives that are drawn
+            several times count for less than one each.
         loss: shape ``(K,)``, summed training loss of these.
         gradient_norm: shape ``(K,)``, summed over members, the norm of each one's own gradient.
     """
@@ -82,7 +83,7 @@ def propose_split(
     in_one_pass = at_once(MAX_INTERACTIONS, beyond.device)
     loss = torch.zeros(assignment.max_clusters, dtype=torch.float64, device=beyond.device)
     norm = torch.zeros_like(loss)
-    interactions = torch.zeros_like(assignment.members)
+    interactions = torch.zeros_like(loss)
     drawn = loss.new_zeros(0)
     if by == "random":
         drawn = torch.rand(assignment.num_entities, generator=generator, dtype=loss.dtype).to(loss.device)
@@ -93,12 +94,13 @@ def propose_split(
             slope = (seen.weights * loss_slope(objective, seen.outputs, seen.targets)).unsqueeze(1)
             gradients = chunk.sum_by_entity((slope * seen.jacobian).double())
             losses = chunk.sum_by_entity((seen.weights * objective.loss(seen.outputs, seen.targets)).double())
+            counts = chunk.sum_by_entity(seen.weights.double())
             clusters = assignment(chunk.entities)
             loss.index_add_(0, clusters, losses)
             norm.index_add_(0, clusters, gradients.norm(dim=1))
-            interactions.index_add_(0, clusters, index.counts[chunk.entities])
+            interactions.index_add_(0, clusters, counts)
             advance(len(chunk.interactions))
-            counts, chance = index.counts[chunk.entities], drawn[chunk.entities] if by == "random" else drawn
+            chance = drawn[chunk.entities] if by == "random" else drawn
             yield chunk.entities, features_of(by, gradients, losses, counts, chance)
 
     for members, sample in _batches(assignment, index, max_members, max_clusters, generator):
@@ -123,8 +125,7 @@ def _batches(
     """Yield entities, cluster after cluster, and how many of them find the cuts.
 
     A batch is either at most ``max_clusters`` whole clusters, of fewer than twice ``max_members`` members, which
-    all find the cuts;
-    or a single larger cluster in random order, of which the first ``max_members`` find it.
+    all find the cuts, or a single larger cluster in random order, of which the first ``max_members`` find it.
     """
     entities = index.counts.nonzero().squeeze(1)
     active = torch.bincount(assignment(entities), minlength=assignment.max_clusters)
@@ -171,17 +172,17 @@ def choose_split(
     clusters, counts = assignment(entities), index.counts[entities]
     beyond = proposal.beyond[entities]
 
-    interactions = proposal.interactions
-    far = torch.zeros_like(interactions).index_add_(0, clusters, counts * beyond)
+    total = torch.zeros_like(assignment.members).index_add_(0, clusters, counts)
+    far = torch.zeros_like(total).index_add_(0, clusters, counts * beyond)
     scores = {
-        "interactions": interactions,
+        "interactions": proposal.interactions,
         "members": assignment.members,
         "loss": proposal.loss,
-        "mean_loss": proposal.loss / interactions.clamp(min=1),
+        "mean_loss": proposal.loss / proposal.interactions.clamp(min=torch.finfo(torch.float64).tiny),
         "gradient_norm": proposal.gradient_norm,
     }[criterion]
     # Every entity counted has an interaction, so both sides have members exactly if both have interactions.
-    splittable = ((far > 0) & (far < interactions)).nonzero().squeeze(1)
+    splittable = ((far > 0) & (far < total)).nonzero().squeeze(1)
     free = (~assignment.occupied).nonzero().squeeze(1)
     number = min(len(splittable), len(free), max_splits or num_clusters)
     parents = splittable[scores[splittable].argsort(descending=True, stable=True)[:number]]
@@ -189,7 +190,7 @@ def choose_split(
 
     child_of = torch.full_like(assignment.members, -1)
     child_of[parents] = children
-    flip = far > interactions - far
+    flip = far > total - far
     moving = (beyond ^ flip[clusters]) & (child_of[clusters] >= 0)
     movers, targets = entities[moving], child_of[clusters[moving]]
 

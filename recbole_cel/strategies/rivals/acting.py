@@ -13,6 +13,8 @@ from ..training import Training
 Strategy = TypeVar("Strategy", bound=EmbeddingStrategy[Any])
 # Of what is counted, more than a run could do.
 MAX_STEPS = 10**15
+# Of a number of intervals.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class RivalEvent:
         return f"{self.field} {self.what} at step {self.step}: {numbers}"
 
 
-def steps_of(epochs: float, training: Training) -> int:
-    """Optimiser steps in so many epochs; no more than a run could do."""
-    return round(min(MAX_STEPS, epochs * training.steps_per_epoch))
+def in_steps(epochs: float, training: Training) -> float:
+    """So many epochs in optimiser steps, which need not be whole; no more than a run could do."""
+    return min(MAX_STEPS, epochs * training.steps_per_epoch)
 
 
 class ActingHook(ABC, Generic[Strategy]):
@@ -53,24 +55,31 @@ class ActingHook(ABC, Generic[Strategy]):
         training: what there is to work with.
         interval: epochs from one act to the next.
         times: how often it acts; None is without end.
+        start: epochs before the first interval.
 
     Attributes:
         steps: optimiser steps counted so far.
     """
 
     def __init__(
-        self, strategies: Mapping[str, Strategy], training: Training, interval: float, times: int | None = None
+        self,
+        strategies: Mapping[str, Strategy],
+        training: Training,
+        interval: float,
+        times: int | None = None,
+        start: float = 0.0,
     ) -> None:
         self.strategies = strategies
         self.training = training
-        self.every = max(1, steps_of(interval, training))
+        self._interval, self._start = (in_steps(epochs, training) for epochs in (interval, start))
         self.times = times
         self.steps = 0
 
     @property
     def acts(self) -> int:
         """How often it has acted so far."""
-        done = self.steps // self.every
+        # Several acts may be due at one step.
+        done = max(0, int((self.steps - self._start) / self._interval + ROUNDING))
         return done if self.times is None else min(done, self.times)
 
     @property

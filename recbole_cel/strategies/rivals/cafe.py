@@ -103,6 +103,7 @@ class CafeStrategy(EmbeddingStrategy[OwnRowsTable]):
     name = "cafe"
     suffix = "CAFE"
     prefix = "cafe_"
+    shares_batches = False
     Options = CafeOptions
     about = About(
         "E[n(i)] of the H ids with the largest gradients of late, E[H + h(i)] of the others",

@@ -160,6 +160,7 @@ class DeepHashStrategy(EmbeddingStrategy[DeepHashEmbedding]):
     name = "dhe"
     suffix = "DHE"
     prefix = "dhe_"
+    shares_batches = False
     Options = Options
     about = About("MLP(h1(i), ..., hk(i))", "Kang et al., KDD 2021", "a network, with moments of its layers")
 

@@ -110,12 +110,12 @@ class JNKMStrategy(EmbeddingStrategy[CentredTable]):
             rows=found.rows - own + centres, codes=codes, training_codes=found.codes - centres - codes + own
         )
 
-    def penalty(self, num_interactions: int) -> Tensor | None:
+    def penalty(self, num_examples: int) -> Tensor | None:
         """The distances of rows to centres, once there are clusters."""
         if not self.clustered or not self.options.pull:
             return None
         distances = torch.stack([table.distances() for table in self.tables]).sum()
-        return self.options.pull / num_interactions * distances
+        return self.options.pull / num_examples * distances
 
     @classmethod
     def while_training(cls, strategies: Mapping[str, JNKMStrategy], training: Training) -> CentresHook:

@@ -192,7 +192,7 @@ class ProductQuantisationStrategy(EmbeddingStrategy[QuantisedTable]):
         codes = self._bytes_of_codes(self.size)
         return found._replace(rows=found.rows - own, codes=codes, training_codes=found.codes + own - codes)
 
-    def penalty(self, num_interactions: int) -> Tensor | None:
+    def penalty(self, num_examples: int) -> Tensor | None:
         """Own rows of the batch are pulled to their codewords."""
         pulls = [table.pull for table in self.tables if table.pull is not None]
         for table in self.tables:
@@ -211,7 +211,7 @@ class ProductQuantisationStrategy(EmbeddingStrategy[QuantisedTable]):
                 strategy.rare.ids.fill_(False)
                 strategy.rare.ids[order[-strategy.rare.number :]] = True
         start = next(iter(strategies.values())).options.start
-        return CodewordsHook(strategies, training, start, 1) if start else None
+        return CodewordsHook(strategies, training, start) if start else None
 
     def _size(self) -> int:
         """The largest, with as many parts as leave half of the budget to the codewords, were these so many."""
@@ -249,13 +249,9 @@ class CodewordsHook(ActingHook[ProductQuantisationStrategy]):
     what = "quantisation"
 
     def __init__(
-        self,
-        strategies: Mapping[str, ProductQuantisationStrategy],
-        training: Training,
-        interval: float,
-        times: int | None = None,
+        self, strategies: Mapping[str, ProductQuantisationStrategy], training: Training, interval: float
     ) -> None:
-        super().__init__(strategies, training, interval, times)
+        super().__init__(strategies, training, interval, times=1)
         for strategy in strategies.values():
             for table in strategy.tables:
                 table.quantised.fill_(False)

@@ -16,7 +16,7 @@ from ..budget import BYTES_PER_NUMBER, Cost
 from ..registry import register_strategy
 from ..storage import Storage
 from ..training import Training
-from .acting import ActingHook, steps_of
+from .acting import ActingHook
 from .row_state import clear_state
 
 BYTES_OF_A_POINTER = 4
@@ -159,14 +159,8 @@ class PruningHook(ActingHook[PruningStrategy]):
 
     def __init__(self, strategies: Mapping[str, PruningStrategy], training: Training) -> None:
         options = next(iter(strategies.values())).options
-        super().__init__(strategies, training, options.epochs / options.times)
-        self._first = steps_of(options.start, training)
+        super().__init__(strategies, training, options.epochs / options.times, options.times, options.start)
         self._times = options.times
-
-    @property
-    def acts(self) -> int:
-        """How often it has pruned."""
-        return max(0, min(self._times, (self.steps - self._first) // self.every))
 
     @property
     def settled(self) -> bool:
