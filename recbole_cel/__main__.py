@@ -39,7 +39,12 @@ def main(words: Sequence[str] | None = None) -> int:
     if "--help" in words or "-h" in words:
         print(_help())
         return 0
-    return in_one_line(lambda: _run(command_line.read(words)))
+    # RecBole reads the configuration keys from there.
+    before, sys.argv = sys.argv, [*sys.argv[:1], *words]
+    try:
+        return in_one_line(lambda: _run(command_line.read(words)))
+    finally:
+        sys.argv = before
 
 
 def in_one_line(run: Callable[[], object]) -> int:

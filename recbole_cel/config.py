@@ -110,6 +110,8 @@ class Config(RecBoleConfig):
                 raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
 
     def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:
+        if not self._command_line:
+            return  # a saved configuration has what holds for all strategies
         given = self.external_config_dict
         unused = {key for key in given if key.startswith(PREFIX)}
         unused -= {PREFIX + name for name in RUN_OPTIONS | (strategy.used if strategy else set())}

@@ -10,11 +10,15 @@ from typing import Any
 from recbole.utils import ModelType
 
 from ..options import SettingError
-from .columns import ColumnCheck, FloatLists, Floats, Ids, Tokens
+from .columns import ColumnCheck, FloatLists, Floats, Ids, IdsOnce, Tokens
 from .header import Column, read_header
+from .named_columns import check_named
 from .needs import chosen_columns, id_fields, is_asked_for, is_loaded, listing, needs_time, target_field
 from .rows import AtomicRows, check_separator
 from .text import check_text, fault
+
+# Numbers of features that are beyond this are pointed out.
+LARGE = 100.0
 
 
 def check_atomic_files(config: Any) -> int:
@@ -30,14 +34,15 @@ def check_atomic_files(config: Any) -> int:
     parts = _benchmark_parts(config)
     paths = [folder / f"{name}.{part}.inter" for part in parts] if parts else [folder / f"{name}.inter"]
     loaded = [_check_file(config, path, "inter") for path in paths]
-    for path, (columns, _) in zip(paths, loaded):
-        if columns != loaded[0][0]:
+    for path, (of_part, _) in zip(paths, loaded):
+        if of_part != loaded[0][0]:
             raise fault(path, f"must have the columns of {paths[0].name}, which are loaded with it", 1)
+    columns = list(loaded[0][0])
     for kind in ("user", "item"):
         path = folder / f"{name}.{kind}"
         # A link to nothing is there, too.
         if os.path.lexists(path) and is_loaded(config, kind):
-            _check_file(config, path, kind)
+            columns += _check_file(config, path, kind)[0]
         elif is_asked_for(config, kind):
             raise SettingError("load_col", f"names columns of .{kind}, but there is no {path}")
     further = config["additional_feat_suffix"] or []
@@ -48,7 +53,8 @@ def check_atomic_files(config: Any) -> int:
     if config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
         further = [*further, "kg", "link"]
     for kind in further:
-        _check_file(config, folder / f"{name}.{kind}", kind)
+        columns += _check_file(config, folder / f"{name}.{kind}", kind)[0]
+    check_named(config, [column.name for column in columns])
     return sum(rows for _, rows in loaded)
 
 
@@ -84,12 +90,13 @@ def _check_file(config: Any, path: Path, kind: str) -> tuple[list[Column], int]:
     for field, option in needed.items():
         _check_column(path, columns, chosen, field, option, "float")
 
-    checks = {name: _check_of(config, columns[name], name in ids) for name in chosen}
+    checks = {name: _check_of(config, columns[name], name in ids, kind) for name in chosen}
     rows = AtomicRows(path, encoding, separator, list(columns))
     count = rows.check(checks)
     if not count:
         raise fault(path, "has a header but no rows")
     for name, check in checks.items():
+        _point_out(config, path, name, check)
         if not check.missing or not isinstance(check, Floats):
             continue
         missing = f"{check.missing} of {count} values are missing"
@@ -106,6 +113,22 @@ def _check_file(config: Any, path: Path, kind: str) -> tuple[list[Column], int]:
             )
         getLogger().warning(f"{path}, column {name}: {missing}; RecBole fills them with the mean")
     return [columns[name] for name in chosen], count
+
+
+def _point_out(config: Any, path: Path, name: str, check: ColumnCheck) -> None:
+    """What is no error, but may surprise."""
+    if isinstance(check, IdsOnce) and check.repeated:
+        getLogger().warning(
+            f"{path}, column {name}: {check.repeated} rows are of ids that have one already, the first of them in "
+            f"line {check.first_repeated}; RecBole keeps the first row of each id"
+        )
+    scaled = config["normalize_all"] or name in (config["normalize_field"] or ())
+    is_feature = name in (config["numerical_features"] or ()) and name not in (config["discretization"] or {})
+    if isinstance(check, Floats) and is_feature and not scaled and check.largest > LARGE:
+        getLogger().warning(
+            f"{path}, column {name}: numbers up to {check.largest:g} are multiplied with rows as they are, which "
+            f"few models learn from; --normalize_field=['{name}'] brings them to 0..1"
+        )
 
 
 def _needed_numbers(config: Any) -> dict[str, str]:
@@ -138,9 +161,9 @@ def _check_column(
         raise fault(path, wrong, 1, field)
 
 
-def _check_of(config: Any, column: Column, is_id: bool) -> ColumnCheck:
+def _check_of(config: Any, column: Column, is_id: bool, kind: str) -> ColumnCheck:
     if is_id:
-        return Ids()
+        return IdsOnce() if kind in ("user", "item") else Ids()
     if column.type == "float":
         return Floats()
     if column.type == "token":

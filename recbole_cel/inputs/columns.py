@@ -78,11 +78,39 @@ class Ids(Tokens):
         return super().add(values, lines)
 
 
-class Floats(ColumnCheck):
-    """Finite numbers; RecBole fills those that are missing with the mean."""
+class IdsOnce(Ids):
+    """Ids of which each has one row.
+
+    Attributes:
+        repeated: how many rows are of ids that have one already.
+        first_repeated: line of the first of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.repeated = self.first_repeated = 0
+        self._seen: set[str] = set()
+
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> Trouble | None:
+        """They are counted."""
+        for line, value in zip(lines, values):
+            if value in self._seen:
+                self.first_repeated = self.first_repeated or line
+                self.repeated += 1
+            self._seen.add(value)
+        return super().add(values, lines)
+
+
+class Floats(ColumnCheck):
+    """Finite numbers; RecBole fills those that are missing with the mean.
+
+    Attributes:
+        largest: the largest magnitude.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0.0
         self._numbers = False
         self._truth: Trouble | None = None
 
@@ -96,6 +124,7 @@ class Floats(ColumnCheck):
         if holes.any():
             self._count_missing([lines[number] for number in holes.nonzero()[0]])
         self._numbers |= not holes.all()
+        self.largest = max(self.largest, float(np.abs(numbers[~holes]).max(initial=0.0)))
         large = np.abs(numbers) > LARGEST
         if large.any():
             first = int(large.argmax())
@@ -119,6 +148,7 @@ class Floats(ColumnCheck):
                     self._count_missing([line])
                     continue
                 return Trouble(line, f"{shown(value)} is no finite number of single precision")
+            self.largest = max(self.largest, abs(number))
             self._numbers = True
         return self._mixed()
 

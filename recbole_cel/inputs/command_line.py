@@ -143,6 +143,8 @@ def read(words: Sequence[str]) -> Words:
         found.add(name, text)
     flags = found.flags
     first, size = flags["group_offset"], flags["world_size"]
+    if first and size == -1:
+        raise SettingError("--group_offset", "needs --world_size, the number of processes on all machines")
     if size != -1 and size < first + flags["nproc"]:
         raise SettingError(
             "--world_size", f"must be at least group_offset + nproc, {first + flags['nproc']}, got {size}"

@@ -65,6 +65,8 @@ def _column(path: Path, cell: str, number: int, separator: str) -> Column:
     if not colon or not name.strip() or ":" in kind:
         hint = next((f"; field_separator is {separator!r}" for other in ",;|\t " if other in cell), "")
         raise fault(path, f"is {shown(cell)}, which is not of the form name:type{hint}", 1, place)
+    if name != name.strip():
+        raise fault(path, f"is {shown(name)}, with a space before or after it; names must have none", 1, place)
     if kind not in TYPES:
         plain = kind.strip().lower()
         near = difflib.get_close_matches(plain, TYPES, n=1, cutoff=0.6)

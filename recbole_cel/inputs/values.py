@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from ..options import SettingError
@@ -191,6 +192,8 @@ def _check_type(key: str, value: object, default: object) -> None:
 
 
 def _check_together(config: Mapping[str, Any]) -> None:
+    if config.get("log_wandb") and find_spec("wandb") is None:
+        raise SettingError("log_wandb", "needs the package wandb (pip install wandb)")
     if config["USER_ID_FIELD"] == config["ITEM_ID_FIELD"]:
         raise must_be("ITEM_ID_FIELD", "another column than USER_ID_FIELD", config["ITEM_ID_FIELD"])
     if config.get("normalize_field") is not None and config.get("normalize_all") is True:

@@ -69,6 +69,8 @@ class CheckedLoader(Loader):
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         """What one node says."""
+        if isinstance(node, ScalarNode) and any("\ud800" <= sign <= "\udfff" for sign in node.value):
+            raise _error(f"{shown(node.value)} holds half of a pair of UTF-16, which is no character", node)
         try:
             return super().construct_object(node, deep=deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):

@@ -18,6 +18,7 @@ import recbole
 import yaml
 from recbole.utils import ModelType
 
+from ..inputs import yaml_files
 from ..inputs.structures import MAX_NEGATIVES
 from ..model import get_model, split_name
 from ..options import SettingError
@@ -80,7 +81,8 @@ def allowed_keys(model: str) -> dict[str, tuple[type, ...] | None]:
     found: dict[str, tuple[type, ...] | None] = dict(GENERAL)
     file = Path(recbole.__file__).parent / "properties" / "model" / f"{base}.yaml"
     if file.is_file():
-        properties = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        # As RecBole reads it, for which 5e-4 is a number.
+        properties = yaml.load(file.read_text(encoding="utf-8"), yaml_files.Loader) or {}
         for key, value in properties.items():
             if key not in EXCLUDED_KEYS:
                 found.setdefault(key, _kinds_of(value))

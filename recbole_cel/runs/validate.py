@@ -40,6 +40,8 @@ MOMENTS = {
     *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"),
     *("sum", "square_avg", "grad_avg", "exp_inf", "mu_product", "eta", "ax"),
 }
+# Of layers that normalise.
+NOT_NEGATIVE = {"running_var", "var", "num_batches_tracked"}
 MAX_STEPS = 10**15
 # The state of PyTorch's generator on the CPU.
 MERSENNE = np.dtype(
@@ -102,7 +104,7 @@ def largest_size(tensors: Mapping[str, Tensor]) -> int:
 
 
 def check_model_state(file: str, model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Check that tensors fit ``model``, that its parameters are finite, and that what is one in it is one there.
+    """Check that tensors fit ``model``, that its numbers are finite, and that what is one in it is one there.
 
     Raises:
         CheckpointError: naming the first that does not.
@@ -116,9 +118,11 @@ def check_model_state(file: str, model: nn.Module, saved: Mapping[str, Tensor]) 
                 f"{file}: it does not fit this model; {name} is {shapes[0]} in the file and {shapes[1]} here "
                 "(were embedding_size or cel_max_clusters changed?)"
             )
-    for name, _ in model.named_parameters():
-        if not bool(saved[name].isfinite().all()):
+    for name, tensor in own.items():
+        if bool(tensor.isfinite().all()) and not bool(saved[name].isfinite().all()):
             raise CheckpointError(f"{file}: {name} has numbers that are not finite")
+        if name.rpartition(".")[2] in NOT_NEGATIVE and bool((saved[name] < 0).any()):
+            raise CheckpointError(f"{file}: {name} has negative numbers")
     first: dict[tuple[int, torch.Size], str] = {}
     for name, tensor in own.items():
         same_as = first.setdefault((tensor.data_ptr(), tensor.shape), name)
@@ -142,6 +146,8 @@ def checked_optimiser(file: str, optimiser: torch.optim.Optimizer, saved: Mappin
     numbers = [group.get("params") if isinstance(group, dict) else None for group in groups]
     if numbers != [group["params"] for group in own["param_groups"]]:
         raise CheckpointError(f"{file}: its optimizer is of other parameters than this model has")
+    if not moments and not isinstance(optimiser, torch.optim.SGD):
+        raise CheckpointError(f"{file}: its optimizer keeps nothing, though epochs of training are over")
     for number, kept in moments.items():
         if not isinstance(number, int) or not 0 <= number < len(parameters) or not isinstance(kept, dict):
             raise CheckpointError(f"{file}: its optimizer keeps something for {str(number)[:30]!r}")

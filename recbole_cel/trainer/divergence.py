@@ -55,9 +55,11 @@ class CheckedTrainer(RecBoleTrainer):
 
     def _diverged(self, what: str) -> DivergenceError:
         rate, best = float(self.config["learning_rate"]), Path(self.saved_model_file)
+        large = "normalize_all=True if features are large"
+        if self.config["task"] == "rating":
+            large = "smaller numbers if ratings are large"
         kept = f"; the best model before is in {best}" if best.is_file() else ""
         return DivergenceError(
             "learning_rate",
-            f"is {rate:g}, and training has diverged: {what}; try {min(rate / 10, 1e-3):g}, or normalize_all=True "
-            f"if features are large{kept}",
+            f"is {rate:g}, and training has diverged: {what}; try {min(rate / 10, 1e-3):g}, or {large}{kept}",
         )

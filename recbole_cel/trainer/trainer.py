@@ -166,6 +166,11 @@ class Trainer(SharedTrainer):
         """
         state = self._read(resume_file)
         check_config(resume_file, state["config"], saved_config(self.config))
+        if state["epoch"] >= self.epochs:
+            done = state["epoch"] + 1
+            raise CheckpointError(
+                f"{resume_file}: that run has trained for {done} epochs; epochs is {self.epochs}"
+            )
         moments = checked_optimiser(resume_file, self.optimizer, state["optimizer"])
         check_random(resume_file, state["random"], state["shuffle"], len(shufflers(self._train_data)))
         best = Path(resume_file).with_name(state["best_file"])

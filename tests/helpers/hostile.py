@@ -147,6 +147,7 @@ OF_RESUMING = {
     "unknown moments": lambda s: s["optimizer"]["state"][0].update(other=torch.zeros(1)),
     "moments of no parameter": lambda s: s["optimizer"]["state"].update({99: s["optimizer"]["state"][0]}),
     "moments missing": lambda s: s["optimizer"]["state"][0].pop("exp_avg"),
+    "no moments": set_in("optimizer", "state", {}),
     "no groups": drop("optimizer", "param_groups"),
     "groups of other parameters": set_in("optimizer", "param_groups", 0, "params", [0, 0, 0]),
     "python position": set_in("random", "python", 1, 624, 2**31),

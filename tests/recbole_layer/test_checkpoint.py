@@ -2,16 +2,24 @@ import collections
 import pickle
 import random
 import sys
+from pathlib import Path
 
 import pytest
 import recbole.trainer
 import torch
+import yaml
 from tiny_data import write_tiny
 
+from recbole_cel.inputs import yaml_files
 from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.runs import checkpoint as checkpoints
+from recbole_cel.runs.allowed import EXCLUDED_KEYS, EXCLUDED_MODELS, check_saved_config
 from recbole_cel.runs.checkpoint import CheckpointError
 from recbole_cel.runs.resume import load_model_state, load_states
+from recbole_cel.trainer import get_trainer
+
+MODEL_PROPERTIES = Path(recbole.__file__).parent / "properties" / "model"
+MODELS = sorted({file.stem for file in MODEL_PROPERTIES.glob("*.yaml")} - EXCLUDED_MODELS)
 
 
 class Counting:
@@ -132,11 +140,30 @@ def test_saved_model_loads_with_its_data(trained, options):
     config, model, data, train_data, _, test_data = load_data_and_model(str(best))
     assert config["model"] == "FM_CEL" and config["cel_max_clusters"] == 4
     assert config["threshold"] == {"rating": 3}
-    from recbole_cel.trainer import get_trainer
-
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     assert trainer.evaluate(test_data, load_best_model=False) == result["test_result"]
     assert model.embedding_strategies["user_id"].assignments[0].num_clusters == 4
+
+
+@pytest.mark.parametrize("model", ["xDeepFM_CEL", "EulerNet", "NFM_DHE"])
+def test_models_whose_properties_have_numbers_such_as_5e_4_load(model, options, tmp_path, caplog):
+    options = {key: value for key, value in options.items() if "CEL" in model or not key.startswith("cel_")}
+    more = {"embedding_budget": "3x"} if "DHE" in model else {}
+    result = run_recbole_cel(model, "tiny", config_dict={**options, **more, "epochs": 1})
+    (best,) = (file for file in (tmp_path / "saved").glob("*.pth") if not file.stem.endswith("-last"))
+    caplog.clear()
+    config, loaded, *_, test_data = load_data_and_model(str(best))
+    # All options are saved; that some of them are of other strategies is no news.
+    assert "no effect" not in caplog.text
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, loaded)
+    assert trainer.evaluate(test_data, load_best_model=False) == result["test_result"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_recbole_says_of_a_model_may_stand_in_a_file(model):
+    properties = yaml.load((MODEL_PROPERTIES / f"{model}.yaml").read_text(), yaml_files.Loader) or {}
+    config = {key: value for key, value in properties.items() if key not in EXCLUDED_KEYS}
+    assert check_saved_config("a.pth", model, {**config, "dataset": "tiny"})
 
 
 def test_loading_reads_no_pickled_data_set(trained, options, tmp_path):
@@ -292,6 +319,11 @@ def test_a_run_that_was_stopped_before_its_first_evaluation_goes_on(options, tmp
         run_recbole_cel("FM_CEL", "tiny", config_dict=options)
     last = next((tmp_path / "parts").glob("*-last.pth"))
     assert run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "cel_resume": str(last)}) == whole
+
+
+def test_a_run_that_went_further_than_is_asked_for_is_not_resumed(trained, options):
+    with pytest.raises(CheckpointError, match="that run has trained for 3 epochs; epochs is 2"):
+        run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "epochs": 2, "cel_resume": str(trained[2])})
 
 
 def test_resuming_a_finished_run_gives_its_result(trained, options):

@@ -66,6 +66,8 @@ HEADERS = {
     ),
     "upper case": (line_replaced(1, HEADER.replace("g:float", "g:Float")), ["column rating", "mean float"]),
     "space": (line_replaced(1, HEADER.replace("g:float", "g: float")), ["column rating", "mean float"]),
+    "space before": (line_replaced(1, HEADER.replace("rating", " rating")), ["line 1, column 3", "space"]),
+    "space after": (line_replaced(1, HEADER.replace("g:float", "g :float")), ["line 1, column 3", "space"]),
     "two colons": (line_replaced(1, HEADER.replace("g:float", "g:x:float")), ["line 1, column 3"]),
     "no name": (line_replaced(1, HEADER.replace("rating", "")), ["line 1, column 3"]),
     "quoted": (line_replaced(1, HEADER.replace("rating:float", '"rating:float"')), ["column 3", "quoted"]),
@@ -176,6 +178,15 @@ OPTIONS = {
     "encoding": ({"encoding": "no-such"}, ["encoding", "'no-such'"]),
     "no text encoding": ({"encoding": "base64"}, ["encoding"]),
     "suffix": ({"additional_feat_suffix": ["net"]}, ["small.net"]),
+    "numbers of no column": ({"numerical_features": ["nope"]}, ["numerical_features names nope", "rating"]),
+    "interval of no column": ({"val_interval": {"ratng": "[4,5]"}}, ["val_interval", "mean rating?"]),
+    "scale of no column": ({"normalize_field": ["zzz"]}, ["normalize_field names zzz", "age"]),
+    "alias of no column": ({"alias_of_user_id": ["zzz"]}, ["alias_of_user_id names zzz"]),
+    "weights of no column": ({"preload_weight": {"user_id": "stars"}}, ["preload_weight names stars"]),
+    "intervals of no column": (
+        {"discretization": {"aeg": {"method": "ED", "bucket": 3}}},
+        ["discretization", "mean age?"],
+    ),
     "interval": ({"val_interval": {"rating": "junk"}}, ["val_interval", "'junk'"]),
     "nothing left": ({"user_inter_num_interval": "[1000,inf)"}, ["no rows left"]),
     "shares": ({"eval_args": {**IN_TIME["eval_args"], "split": {"RS": [0.8, 0.2]}}}, ["split", "[0.8,0.1,0.1]"]),
@@ -199,6 +210,21 @@ def test_missing_numbers_of_features_are_counted(tmp_path, caplog):
     write_files(tmp_path, user=USERS.replace("25", "").replace("27", "NA"))
     prepared(tmp_path)
     assert [record for record in caplog.messages if "small.user, column age: 2 of 12" in record]
+
+
+@pytest.mark.parametrize("also", [{}, {"normalize_all": True}, {"normalize_field": ["age"]}])
+def test_numbers_that_are_large_for_a_model_are_pointed_out(also, tmp_path, caplog):
+    write_files(tmp_path, user=USERS.replace("25", "1998"))
+    prepared(tmp_path, numerical_features=["age"], **also)
+    found = [message for message in caplog.messages if "small.user, column age: numbers up to 1998" in message]
+    assert bool(found) == (not also) and all("--normalize_field=['age']" in message for message in found)
+
+
+def test_rows_of_ids_that_have_one_already_are_counted(tmp_path, caplog):
+    write_files(tmp_path, user=USERS.rstrip("\n") + "\nu3\t99\tM\nu4\t98\tM\n")
+    assert prepared(tmp_path)[0].inter_num == 120
+    (line,) = [message for message in caplog.messages if "have one already" in message]
+    assert "small.user, column user_id: 2 rows" in line and "in line 14" in line
 
 
 def test_interactions_that_are_left_out_are_counted(tmp_path, caplog):

@@ -57,6 +57,12 @@ def test_a_rate_that_is_far_too_large_is_one_line(options, model, folds):
         run_recbole_cel(model, "tiny", config_dict=options)
 
 
+def test_large_ratings_are_named_where_ratings_are_predicted(options):
+    ratings = {"task": "rating", "threshold": None, "metrics": ["RMSE"], "valid_metric": "RMSE"}
+    with pytest.raises(DivergenceError, match="or smaller numbers if ratings are large"):
+        run_recbole_cel("MF_CEL", "tiny", config_dict={**options, **ratings, "learning_rate": 1e25})
+
+
 def test_what_was_best_before_is_kept_and_named(options, monkeypatch):
     import torch
 

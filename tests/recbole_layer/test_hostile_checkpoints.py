@@ -1,6 +1,7 @@
 """A stranger's checkpoint is right or one line: it runs no code, crashes nothing, and changes nothing."""
 
 import copy
+import math
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from recbole_cel.quick_start import load_data_and_model, run_recbole_cel
 from recbole_cel.runs import checkpoint as checkpoints
 from recbole_cel.runs.allowed import check_saved_config
 from recbole_cel.runs.checkpoint import CheckpointError
+from recbole_cel.runs.validate import check_model_state
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,24 @@ def test_what_would_crash_a_resumed_run_is_refused(case, here):
     forge(file, state)
     config_dict = {**options, "epochs": 3, "cel_resume": str(file)}
     assert file.name in refused(lambda: run_recbole_cel("FM_CEL", "tiny", config_dict=config_dict))
+
+
+@pytest.mark.parametrize(
+    ("buffer", "value", "words"),
+    [
+        ("running_var", -1.0, "has negative numbers"),
+        ("running_var", math.nan, "has numbers that are not finite"),
+        ("running_mean", math.inf, "has numbers that are not finite"),
+        ("num_batches_tracked", -7, "has negative numbers"),
+    ],
+)
+def test_moments_of_layers_that_normalise_are_numbers(buffer, value, words):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    saved = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    check_model_state("a.pth", model, saved)
+    saved[f"1.{buffer}"].fill_(value)
+    with pytest.raises(CheckpointError, match=f"a.pth: 1.{buffer} {words}"):
+        check_model_state("a.pth", model, saved)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ from recbole_cel.options import SettingError
         (["--world_size=0"], "--world_size must be -1 or"),
         (["--world_size=-2"], "--world_size must be -1 or"),
         (["--world_size=1", "--nproc=2"], "--world_size must be at least group_offset"),
+        (["--group_offset=5"], "--group_offset needs --world_size"),
         (["--world_size=2", "--group_offset=2"], "--world_size must be at least group_offset"),
         (["--port=0"], "--port must be an integer from 1 to 65535"),
         (["--port=65536"], "--port must be"),

@@ -8,6 +8,7 @@ import torch
 
 import recbole_cel.quick_start
 from recbole_cel import __main__ as program
+from recbole_cel.config import Config
 from recbole_cel.options import SettingError
 from recbole_cel.runs.checkpoint import CheckpointError
 
@@ -77,6 +78,19 @@ def test_a_bug_of_ours_is_a_traceback(error, monkeypatch):
 
 def _raise(error):
     raise error
+
+
+def test_words_that_are_given_count_and_not_those_of_the_program(monkeypatch, tmp_path):
+    found = []
+
+    def run(model, dataset, *args, **options):
+        config = Config(model, dataset)
+        found.append((config["epochs"], config["learning_rate"]))
+
+    monkeypatch.setattr(recbole_cel.quick_start, "run", run)
+    monkeypatch.setattr(sys, "argv", ["x", "--epochs=9"])
+    assert program.main(["--model=FM_CEL", "--dataset=ml-100k", "--learning_rate=0.25"]) == 0
+    assert found == [(300, 0.25)] and sys.argv == ["x", "--epochs=9"]
 
 
 def test_flags_reach_the_run(monkeypatch, tmp_path):

@@ -109,6 +109,7 @@ def test_bad_values_are_one_line(key, values, message):
         ("MF", {"LABEL_FIELD": "rating", "RATING_FIELD": "stars"}, "LABEL_FIELD must be RATING_FIELD (stars)"),
         ("FM_CEL", {"task": "rating", "LABEL_FIELD": "label"}, "LABEL_FIELD must be RATING_FIELD (rating)"),
         ("FM", {"normalize_field": ["age"], "normalize_all": True}, "normalize_field and normalize_all exclude"),
+        ("FM", {"log_wandb": True}, "log_wandb needs the package wandb (pip install wandb)"),
         ("FM", {"unload_col": {"inter": ["a"]}}, "load_col and unload_col exclude each other"),
         ("AutoInt", {"attention_size": 7}, "attention_size must be a multiple of num_heads, 2, got 7"),
         (

@@ -54,6 +54,7 @@ BAD = {
     "twice in a list": ("a:\n- {b: 1,\n   b: 2}", "line 3, column 4: key 'b' is given twice, first in line 2"),
     "twice in other quotes": ("epochs: 1\n'epochs': 2", "line 2, column 1: key 'epochs' is given twice"),
     # what is no YAML, or no plain YAML
+    "half a character": ('a: "\\ud800"', "line 1, column 4: '\\ud800' holds half of a pair of UTF-16"),
     "unfinished": ("a: [1", "line 1, column 6: expected"),
     "tabs": ("a:\n\tb: 1", "line 2, column 1: found character"),
     "two documents": ("a: 1\n---\nb: 2", "line 2, column 1"),
