@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from .convert.command import main as convert
 from .inputs import command_line
 from .inputs.command_line import FLAGS, Words
-from .options import SettingError
+from .options import SHOW_TRACEBACK, SettingError
 from .runs.signals import stoppable
 
 BAD_INPUT = 2
 FAILED = 1
-# Set to anything, it shows where in the code a one-line error is from.
-SHOW_TRACEBACK = "RECBOLE_CEL_TRACEBACK"
 
 
 @stoppable()

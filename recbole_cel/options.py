@@ -13,6 +13,10 @@ Options = TypeVar("Options")
 # Of one value in a message, and of a message: what is longer is left out in its middle.
 MAX_SHOWN = 80
 MAX_LINE = 900
+# Of whatever a run counts, more than it could do.
+MAX_COUNT = 10**15
+# Set to anything in the environment, it shows where in the code a one-line error is from.
+SHOW_TRACEBACK = "RECBOLE_CEL_TRACEBACK"
 
 
 class SettingError(ValueError):
@@ -42,7 +46,7 @@ def shown(value: object) -> str:
         text = "a number of very many digits"
     except Exception:  # of an object of the user's own
         text = f"a {type(value).__name__}"
-    text = " ".join(text.split())
+    text = " ".join(text.splitlines())
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..options import MAX_COUNT
 from .settings import ClusterSettings
 
 # With cross-fitting, growth of a field rests after so many events in a row that gave it less than this share of
@@ -19,8 +20,6 @@ UNSETTLED = -1
 RETRY_INTERVAL = 2.0
 RETRY_SLOWDOWN = 1.5
 
-# Of what is counted, more than a run could do.
-MAX_COUNT = 10**15
 # Of a number of multiples.
 ROUNDING = 1e-9
 

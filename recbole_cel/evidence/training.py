@@ -22,7 +22,7 @@ from .grouping import Chunk
 from .objective import Objective
 from .probe import Probe
 
-# Numbers that are kept, at the most: a gigabyte.
+# Derivatives that are kept, at the most: a gigabyte.
 MAX_KEPT = 1 << 29
 # Slopes below this tell rounding.
 FLAT = 1e-30

@@ -1,1 +1,1 @@
-"""What the method does on small rating data, with nothing of RecBole between: the parts of the experiments."""
+"""What the method does on small and planted data, without RecBole's models and trainer."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .text import shown
+from ..options import shown
 
 # What pandas reads as missing.
 MISSING = frozenset(

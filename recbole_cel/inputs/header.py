@@ -6,7 +6,8 @@ import difflib
 from pathlib import Path
 from typing import NamedTuple
 
-from .text import fault, shown
+from ..options import shown
+from .text import fault
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 # What other tools call them.

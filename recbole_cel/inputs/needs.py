@@ -8,8 +8,7 @@ from typing import Any
 
 from recbole.utils import ModelType
 
-from ..options import SettingError, is_number
-from .text import shown
+from ..options import SettingError, is_number, shown
 
 OF_LABELS = (ModelType.CONTEXT, ModelType.DECISIONTREE)
 # Models of other types that RecBole trains on labels; it draws negatives for them unless told otherwise.

@@ -9,9 +9,9 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from ..options import SettingError
+from ..options import SettingError, shown
 from .columns import ColumnCheck
-from .text import fault, shown
+from .text import fault
 
 # Characters.
 BLOCK = 1 << 20

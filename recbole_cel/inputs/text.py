@@ -5,10 +5,9 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from ..options import SettingError
+from ..options import SettingError, shown
 
 BLOCK = 1 << 22
-LONGEST_SHOWN = 40
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -20,12 +19,6 @@ def fault(path: Path, reason: str, line: int | None = None, column: str | None =
     if column is not None:
         place += f", column {column}"
     return SettingError("dataset", f"{' '.join(place.split())}: {reason}")
-
-
-def shown(value: object) -> str:
-    """``value`` as it is shown in an error: quoted, in one line, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def check_text(path: Path, encoding: str) -> None:

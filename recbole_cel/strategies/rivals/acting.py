@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ...options import MAX_COUNT
 from ..base import EmbeddingStrategy
 from ..training import Training
 
 Strategy = TypeVar("Strategy", bound=EmbeddingStrategy[Any])
-# Of what is counted, more than a run could do.
-MAX_STEPS = 10**15
 # Of a number of intervals.
 ROUNDING = 1e-9
 
@@ -44,7 +43,7 @@ class RivalEvent:
 
 def in_steps(epochs: float, training: Training) -> float:
     """So many epochs in optimiser steps, which need not be whole; no more than a run could do."""
-    return min(MAX_STEPS, epochs * training.steps_per_epoch)
+    return min(MAX_COUNT, epochs * training.steps_per_epoch)
 
 
 class ActingHook(ABC, Generic[Strategy]):
@@ -122,6 +121,6 @@ class ActingHook(ABC, Generic[Strategy]):
             ValueError: if it is no such state.
         """
         steps = state["steps"]
-        if set(state) != {"steps"} or type(steps) is not int or not 0 <= steps <= MAX_STEPS:
+        if set(state) != {"steps"} or type(steps) is not int or not 0 <= steps <= MAX_COUNT:
             raise ValueError("it must be a number of steps")
         self.steps = steps

@@ -12,7 +12,7 @@ from ...options import check_options, is_int, option
 from ..base import About, EmbeddingStrategy
 from ..budget import Cost
 from ..registry import register_strategy
-from .hashing import mixed
+from .hashing import hash_bits
 from .parts import drawn_parts, fused, widths_of_parts
 
 OPERATIONS = ("sum", "concat")
@@ -71,7 +71,7 @@ class BinaryCodeHashEmbedding(RowTable):
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``(n, d)`` of ``ids`` ``(n,)``."""
         found = [
-            F.embedding(mixed(ids, group) & (2**bits - 1), table)
+            F.embedding(hash_bits(ids, group) & (2**bits - 1), table)
             for group, (bits, table) in enumerate(zip(self.bits, self.tables))
         ]
         return fused(found, self.embedding_dim)

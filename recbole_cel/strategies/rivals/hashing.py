@@ -15,7 +15,7 @@ OFFSET = 0x9E3779B9
 Number = TypeVar("Number", int, Tensor)
 
 
-def mixed(ids: Tensor, salt: int | Tensor) -> Tensor:
+def hash_bits(ids: Tensor, salt: int | Tensor) -> Tensor:
     """32 bits of each of the ``ids``, int64; another ``salt`` gives others, as independent as one can tell.
 
     Shapes broadcast: ids ``(n, 1)`` with salts ``(k,)`` give ``(n, k)``.
@@ -25,7 +25,7 @@ def mixed(ids: Tensor, salt: int | Tensor) -> Tensor:
 
 def hashed(ids: Tensor, salt: int | Tensor, size: int) -> Tensor:
     """Each of the ``ids`` as a number in ``0 .. size - 1``, int64, even to within ``size / 2^32``."""
-    return mixed(ids, salt) % size
+    return hash_bits(ids, salt) % size
 
 
 def double_hashed(ids: Tensor, size: int, functions: int) -> Tensor:

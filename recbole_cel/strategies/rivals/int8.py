@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Union
+from typing import Union
 
 import torch
 import torch.nn.functional as F
@@ -45,18 +45,6 @@ class Options:
         check_options(self)
 
 
-class Packed(NamedTuple):
-    """What is served.
-
-    Attributes:
-        numbers: of all rows one after the other, packed from the lowest bits up, uint8.
-        scales: of each row, or each group of rows of one number, float16; none for 16 bits.
-    """
-
-    numbers: Tensor
-    scales: Tensor
-
-
 def packed_bytes(num_embeddings: int, width: int, bits: int) -> tuple[int, int]:
     """Bytes of the numbers and of the scales of a table."""
     scales = 0 if bits == 16 else SCALE_BYTES * -(-num_embeddings // rows_of_scale(width))
@@ -89,33 +77,6 @@ class QuantisedEmbedding(RowTable):
             served = self._values(self._whole(floats.detach(), scales), scales, self.bits)
         through: Tensor = _Through.apply(floats, served)
         return through
-
-    @torch.no_grad()
-    def pack(self) -> Packed:
-        """The table as it is served."""
-        weight = self.weight
-        if self.bits == 16:
-            return Packed(_half(weight).flatten().view(torch.uint8), weight.new_empty(0, dtype=torch.float16))
-        together = rows_of_scale(self.embedding_dim)
-        scales = self._scales(torch.arange(-(-self.num_embeddings // together), device=weight.device))
-        of_rows = scales.repeat_interleave(together)[: self.num_embeddings].unsqueeze(1)
-        whole = self._whole(weight, of_rows.to(weight.dtype)).flatten().to(torch.uint8)
-        each = 8 // self.bits
-        whole = F.pad(whole, (0, -len(whole) % each)).view(-1, each)
-        shifts = torch.arange(each, device=weight.device) * self.bits
-        return Packed((whole.int() << shifts).sum(dim=1).to(torch.uint8), scales)
-
-    def unpack(self, packed: Packed) -> Tensor:
-        """All rows ``(N, d)`` of a packed table of this form."""
-        shape = self.num_embeddings, self.embedding_dim
-        if self.bits == 16:
-            return packed.numbers.view(torch.float16).view(shape).float()
-        shifts = torch.arange(8 // self.bits, device=packed.numbers.device) * self.bits
-        whole = (packed.numbers.int().unsqueeze(1) >> shifts) & (2**self.bits - 1)
-        whole = whole.flatten()[: shape[0] * shape[1]].view(shape).float()
-        together = rows_of_scale(self.embedding_dim)
-        scales = packed.scales.float().repeat_interleave(together)[: shape[0]].unsqueeze(1)
-        return self._values(whole, scales, self.bits)
 
     def _scales(self, groups: Tensor) -> Tensor:
         """The distance of two values, float16 of shape ``(n,)``, for groups of rows that share it ``(n,)``."""
@@ -159,8 +120,9 @@ class QuantisedStrategy(EmbeddingStrategy[QuantisedEmbedding]):
     A scale for each row is from Guan et al., Post-Training 4-bit Quantization on Embedding Tables, 2019;
     straight-through gradients are from Bengio et al., 2013. Values lie evenly about zero, which is none of them:
     so two bits have four values. Rows of one number share a scale with their neighbours. Bytes of serving are
-    those of the packed form; training keeps floats and their moments, as many as a full table, so that a budget in
-    parameters or in bytes of training must allow for that. One in rows says nothing: each id has its own.
+    those of whole numbers packed by bits, which is written out with the tests; training keeps floats and their
+    moments, as many as a full table, so that a budget in parameters or in bytes of training must allow for that.
+    One in rows says nothing: each id has its own.
     """
 
     name = "int8"
