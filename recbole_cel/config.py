@@ -60,6 +60,7 @@ class Config(RecBoleConfig):
         config_file_list: YAML files.
         config_dict: overrides.
         command_line: whether ``--key=value`` pairs of the running program count.
+        saved: whether the overrides are of a saved run, which has those of all strategies.
 
     Raises:
         SettingError: at an unknown or ill-valued ``cel_*`` key, task, embedding strategy or model name, a value
@@ -74,8 +75,9 @@ class Config(RecBoleConfig):
         config_dict: dict[str, Any] | None = None,
         *,
         command_line: bool = True,
+        saved: bool = False,
     ) -> None:
-        self._command_line = command_line
+        self._command_line, self._saved = command_line, saved
         register_metrics()
         super().__init__(model, dataset, config_file_list, config_dict)
         if not self["use_gpu"]:
@@ -110,8 +112,8 @@ class Config(RecBoleConfig):
                 raise SettingError(BUDGET, f"and {PREFIX}{name} exclude each other; set one of them")
 
     def _point_out_unused(self, strategy: type[EmbeddingStrategy[Any]] | None) -> None:
-        if not self._command_line:
-            return  # a saved configuration has what holds for all strategies
+        if self._saved:
+            return
         given = self.external_config_dict
         unused = {key for key in given if key.startswith(PREFIX)}
         unused -= {PREFIX + name for name in RUN_OPTIONS | (strategy.used if strategy else set())}

@@ -241,7 +241,9 @@ def _config_of(file: str, state: dict[str, Any], model: str, saved: dict[str, An
     """The configuration of a checkpoint; data are read from where they are, and fetched from nowhere."""
     where = {"data_path": state["data_path"]} if holds_data(state["data_path"], saved["dataset"]) else {}
     try:
-        config = Config(model, saved["dataset"], config_dict={**saved, **where, **own}, command_line=False)
+        config = Config(
+            model, saved["dataset"], config_dict={**saved, **where, **own}, command_line=False, saved=True
+        )
     except SettingError as error:
         raise checkpoints.CheckpointError(f"{file}: {error}") from None
     folder = Path(config["data_path"])
