@@ -35,7 +35,7 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
     if ranking and values:
         raise SettingError(
             "metrics",
-            f"must be of one kind: {', '.join(ranking)} judge ranked lists, and {', '.join(values)} single scores",
+            f"must be of one kind: ranked lists have {', '.join(ranking)}, and single scores {', '.join(values)}",
         )
     for phase, mode in modes_of(config["eval_args"]).items():
         if ranking and mode == "labeled":

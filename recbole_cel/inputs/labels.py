@@ -108,8 +108,8 @@ def _check_ratings(config: Any, name: str, ratings: Tensor, source: str) -> None
     if negative and issubclass(config.model_class, NonNegativeRecommender):
         raise SettingError(
             config["LABEL_FIELD"],
-            f"must not be negative for {config['model']}, but {source} is in {negative} of {len(ratings)} rows of "
-            f"{name}, down to {float(ratings.min()):g}; shift the ratings, or use MF",
+            f"must not be negative for {config['model']}, but {source} is, in {negative} of {len(ratings)} rows "
+            f"of {name}, down to {float(ratings.min()):g}; shift the ratings, or use MF",
         )
 
 

@@ -201,7 +201,9 @@ def _check_together(config: Mapping[str, Any]) -> None:
     load, unload = config.get("load_col") or {}, config.get("unload_col") or {}
     both = [file for file in load if file in unload and load[file] and load[file] != "*"]
     if both:
-        raise SettingError("load_col", f"and unload_col exclude each other; both are given for {both[0]}")
+        raise SettingError(
+            "load_col", f"and unload_col exclude each other; both are given for {both[0]}, so set one to None"
+        )
     for size, heads in (("hidden_size", "n_heads"), ("attention_size", "num_heads")):
         both_given = is_whole(config.get(size), 1, MAX_SIZE) and is_whole(config.get(heads), 1, MAX_SIZE)
         if both_given and config[size] % config[heads]:

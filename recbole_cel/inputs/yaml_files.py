@@ -133,7 +133,12 @@ def read(file: str | os.PathLike[str]) -> dict[str, Any]:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise _wrong(file, error.problem or "no YAML", error.problem_mark or error.context_mark) from None
+        problem = error.problem or "no YAML"
+        if problem.startswith("but "):
+            problem = f"{error.context} {problem}"
+        if "could not determine a constructor" in problem:
+            problem += "; write plain values, without tags"
+        raise _wrong(file, problem, error.problem_mark or error.context_mark) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SettingError(

@@ -102,9 +102,13 @@ def _recbole_model(name: str, suffix: str) -> type[AbstractRecommender]:
         # RecBole's search ends at models whose libraries are extras; for these the missing library is the news.
         if isinstance(error, ImportError) and name.lower() in ("lightgbm", "xgboost"):
             raise
-        proper = _nearest_model(name)
+        nearest = f"{_nearest_model(name)}{suffix}"
+        head, _, tail = name.rpartition("_")
+        for strategy in strategies().values():
+            if head and tail.lower() == strategy.suffix.lower():
+                nearest = f"{_nearest_model(head)}_{strategy.suffix}"
         raise SettingError(
-            "model", f"{name}{suffix} is unknown: RecBole has no {name}; did you mean {proper}{suffix}?"
+            "model", f"{name}{suffix} is unknown: RecBole has no {name or 'such name'}; did you mean {nearest}?"
         ) from error
     finally:
         # Importing SINE makes PyTorch look for numbers that are none in all backward passes from then on.

@@ -70,7 +70,7 @@ def check_dataset(file: str, saved: Mapping[str, Any], present: Mapping[str, Any
         ("name", "data set"),
         ("sizes", "numbers of ids"),
         ("interactions", "number of training interactions"),
-        ("digest", "training interactions"),
+        ("digest", "training interactions or features"),
         ("evaluated", "validation or test interactions"),
     ):
         # What a model is evaluated on is not known where it is only trained.

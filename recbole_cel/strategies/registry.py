@@ -63,7 +63,7 @@ def get_strategy(name: object) -> type[EmbeddingStrategy[Any]]:
     known = strategies()
     if isinstance(name, str) and name in known:
         return known[name]
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.0)[0]
     raise SettingError(
         "embedding_strategy",
         f"must be one of the {len(known)} strategies in docs/strategies.md, such as cel, got {shown(name)}; "

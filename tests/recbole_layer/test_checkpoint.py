@@ -288,7 +288,9 @@ def test_any_changed_byte_gives_one_clear_error_or_the_same_content(tmp_path):
 
 def test_checkpoint_of_another_data_set_or_split(trained, options, tmp_path):
     options["cel_resume"] = str(trained[2])
-    with pytest.raises(CheckpointError, match="trained on other data; training interactions: another split"):
+    with pytest.raises(
+        CheckpointError, match="trained on other data; training interactions or features: another split"
+    ):
         run_recbole_cel("FM_CEL", "tiny", config_dict={**options, "seed": 1})
     options["data_path"] = str(write_tiny(tmp_path / "other", seed=5))
     file = tmp_path / "other" / "tiny" / "tiny.inter"

@@ -136,6 +136,12 @@ def test_unknown_models_name_the_nearest(model):
         config(model)
 
 
+@pytest.mark.parametrize("model", ["fm_cel", "FM_Cel", "fmm_CEL"])
+def test_the_nearest_keeps_its_strategy(model):
+    with pytest.raises(SettingError, match="did you mean FM_CEL"):
+        config(model)
+
+
 def test_models_that_are_not_context_aware_take_no_strategy():
     with pytest.raises(SettingError, match="BPR is no context-aware recommender"):
         config("BPR_CEL")

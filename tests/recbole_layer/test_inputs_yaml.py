@@ -57,7 +57,7 @@ BAD = {
     "half a character": ('a: "\\ud800"', "line 1, column 4: '\\ud800' holds half of a pair of UTF-16"),
     "unfinished": ("a: [1", "line 1, column 6: expected"),
     "tabs": ("a:\n\tb: 1", "line 2, column 1: found character"),
-    "two documents": ("a: 1\n---\nb: 2", "line 2, column 1"),
+    "two documents": ("a: 1\n---\nb: 2", "line 2, column 1: expected a single document in the stream but found"),
     "an alias of nothing": ("a: *b", "line 1, column 4: found undefined alias 'b'"),
     "a call": ("a: !!python/object/apply:os.system ['touch x']", "line 1, column 4: could not determine"),
     "an object": ("a: !!python/object/new:os.system ['touch x']", "could not determine"),
