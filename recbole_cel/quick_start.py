@@ -129,13 +129,8 @@ def run_recbole_cel(
     group = current()
     speaks = group is None or group.first
     if speaks:
-        check_folders(
-            {
-                "checkpoint_dir": config["checkpoint_dir"],
-                **Caches(config).folders(),
-                **log_folders(config["model"]),
-            }
-        )
+        own = {"checkpoint_dir": config["checkpoint_dir"]}
+        check_folders({**own, **Caches(config).folders(), **log_folders(config["model"])})
         start_log(config)
     logger = getLogger()
     logger.info(sys.argv)
@@ -152,24 +147,7 @@ def run_recbole_cel(
     flops = get_flops(recommender, data, config["device"], logger, construct_transform(config))
     logger.info(set_color("FLOPs", "blue") + f": {flops}")
 
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, recommender)
-    resume = config["cel_resume"]
-    on_resumable(None)
-    if isinstance(trainer, Trainer):
-        trainer.attach(train_data, valid_data, test_data)
-        if resume:
-            trainer.resume_checkpoint(resume)
-        if saved and trainer.writes:
-            claim(trainer.saved_model_file)
-            check_space("checkpoint_dir", config["checkpoint_dir"], FILES_OF_A_RUN * state_bytes(recommender))
-        if saved and trainer.settings.checkpoint_interval:
-            on_resumable(trainer.resume_file)
-            logger.info(f"If this run is stopped, continue it with --cel_resume={trainer.resume_file}")
-    else:
-        trainer.saved_model_file = unique_file(trainer.saved_model_file)
-    if resume and not isinstance(trainer, Trainer):
-        raise checkpoints.CheckpointError(f"cel_resume: {config['model']} has a trainer that cannot resume")
-
+    trainer = _trainer_of(config, recommender, (train_data, valid_data, test_data), saved, on_resumable)
     # RecBole leaves it open; trainers of other libraries have none.
     with closing(trainer.tensorboard) if hasattr(trainer, "tensorboard") else nullcontext():
         best_valid_score, best_valid_result = trainer.fit(
@@ -192,6 +170,30 @@ def run_recbole_cel(
         "best_valid_result": best_valid_result,
         "test_result": test_result,
     }
+
+
+def _trainer_of(
+    config: Any, model: Any, parts: tuple[Any, Any, Any], saved: bool, on_resumable: Callable[[str | None], None]
+) -> Any:
+    """The trainer of ``model``, with files of its own; resumed, if that is asked for."""
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    resume, logger = config["cel_resume"], getLogger()
+    on_resumable(None)
+    if isinstance(trainer, Trainer):
+        trainer.attach(*parts)
+        if resume:
+            trainer.resume_checkpoint(resume)
+        if saved and trainer.writes:
+            claim(trainer.saved_model_file)
+            check_space("checkpoint_dir", config["checkpoint_dir"], FILES_OF_A_RUN * state_bytes(model))
+        if saved and trainer.settings.checkpoint_interval:
+            on_resumable(trainer.resume_file)
+            logger.info(f"If this run is stopped, continue it with --cel_resume={trainer.resume_file}")
+    elif resume:
+        raise checkpoints.CheckpointError(f"cel_resume: {config['model']} has a trainer that cannot resume")
+    else:
+        trainer.saved_model_file = unique_file(trainer.saved_model_file)
+    return trainer
 
 
 def load_data_and_model(

@@ -44,8 +44,8 @@ class Choosing:
         merging: bool,
         chance: Chance,
     ) -> None:
-        self._levels = levels
-        self._whitening = whitening
+        self.levels = levels
+        self.whitening = whitening
         self._settings = settings
         self._chance = chance
         self._merging = merging and settings.split_gain > 0
@@ -70,7 +70,7 @@ class Choosing:
             For each level, the choice of each view, shape ``(E, F + 1)``, as positions among the level's clusters.
         """
         known = torch.cat([views.exists & (views.evidence > 0) for views in held])
-        points = Points.of(held, known, self._whitening.mean)
+        points = Points.of(held, known, self.whitening.mean)
         cells = Cells.of(held, points.place) if growing else None
         stays = torch.zeros_like(known)
         if keep is not None:
@@ -102,7 +102,7 @@ class Choosing:
         """Losses ``(P,)`` of points under ``choices``, with what these cost."""
         found = views.evidence / 2 * (views.target - sum_of(self.points, choices)).square().sum(dim=1)
         if self._settings.reassign_entropy:
-            for level, choice in zip(self._levels, choices):
+            for level, choice in zip(self.levels, choices):
                 found += level.price[choice]
         return found
 
@@ -142,7 +142,7 @@ class Choosing:
             changed = torch.zeros_like(some, dtype=torch.bool)
             all_of_them = len(some) == len(rest)
             weight = views.evidence[some].clamp(min=1).to(rest.dtype)
-            for number, level in enumerate(self._levels):
+            for number, level in enumerate(self.levels):
                 if cells is not None and number in growing:
                     if self._merging:
                         self._merge(number, views, cells, rest, choices)
@@ -175,10 +175,10 @@ class Choosing:
             return
         rest.add_(before - points[choice])
         self.points[number], choices[number], self._gone[number] = points, choice, gone
-        self._levels[number].extend(self._whitening.unwhiten(points), choice[:0])
+        self.levels[number].extend(self.whitening.unwhiten(points), choice[:0])
 
     def _grow(self, number: int, views: Points, cells: Cells, rest: Tensor, choices: list[Tensor]) -> None:
-        level, points, gone = self._levels[number], self.points[number], self._gone[number]
+        level, points, gone = self.levels[number], self.points[number], self._gone[number]
         choice = choices[number]
         # Clusters that are gone keep their ids until all views have left them.
         stay = (~gone).nonzero().squeeze(1)
@@ -193,6 +193,6 @@ class Choosing:
         self.points[number][stay] = grown.points[: len(stay)]
         choices[number] = places[grown.choice]
         self._gone[number] = torch.cat([gone, gone.new_zeros(new)])
-        parents, children = level.extend(self._whitening.unwhiten(self.points[number]), stay[grown.parents])
+        parents, children = level.extend(self.whitening.unwhiten(self.points[number]), stay[grown.parents])
         self.splits.append((number, parents, children))
         rest.add_(points[choice] - grown.points[grown.choice])

@@ -84,87 +84,147 @@ def choose_cross_fitted(
         NumericalError: if outputs, gradients or curvatures are not finite, as when training diverges, or if the
             interactions that tell the prior have no weight.
     """
-    entities = index.counts.nonzero().squeeze(1)
-    if not len(entities):
+    if not bool(index.counts.any()):
         return Change(0, 0.0, 0.0)
-    entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
-    at = [Codebook(tables, settings.reassign_entropy) for tables in levels]
-    width = at[0].rows.shape[1]
-    views_of_one = (index.num_folds + 1) * width
-    device = entities.device
-    max_interactions = max(1, min(at_once(MAX_CHUNK, device), at_once(MAX_NUMBERS, device) // views_of_one))
-    in_one_pass = at_once(MAX_INTERACTIONS, device)
-
-    number = sample_size(index.counts[entities], width, index.num_folds)
-
-    def look_at_all() -> Iterator[tuple[Chunk, Probe]]:
-        # A chunk does not go beyond the sample, so that bounds do not change who belongs to it.
-        parts = (index.chunks(some, max_interactions) for some in (entities[:number], entities[number:]))
-        for chunk in chain.from_iterable(parts):
-            seen = seen_before.at(chunk) if seen_before else probe_chunk(objective, levels[0], chunk, in_one_pass)
-            if change_before is not None:
-                seen = seen._replace(outputs=seen.outputs + change_before[chunk.interactions])
-            advance(len(chunk.interactions))
-            yield chunk, seen
-
-    every = look_at_all()
-    some = _first(every, num_entities(width))
-    whitening = _learn(objective, at, some, num_entities(width))
-    idle = index.counts == 0 if keep is None else (index.counts == 0) & ~keep
-
-    chance = Chance.of(generator.initial_seed(), settings.reassign_search, len(entities))
-
-    def choose(every: Iterable[tuple[Chunk, Probe]], damping: float) -> Change:
-        start = CurrentLevels.of(at, whitening, damping)
+    looking = _Looking(objective, levels, index, settings, generator, seen_before, change_before, advance)
+    every, few = looking.at_all(), num_entities(looking.width)
+    some = _first(every, few)
+    whitening = _learn(objective, looking.levels, some, few)
+    every = chain(some, every)
+    chance = Chance.of(generator.initial_seed(), settings.reassign_search, len(looking.entities))
+    done = Change(0, 0.0, 0.0)
+    for damping in DAMPINGS:
         grown = [Codebook(tables, settings.reassign_entropy) for tables in levels]
         choosing = Choosing(grown, whitening, settings, merging, chance)
-        before, after, seen, row_change = 0.0, 0.0, 0.0, RowChange()
-        change = start.points[0].new_zeros(len(index.order))
-        targets: list[list[Tensor]] = [[] for _ in at]
-        views_of_all = (Views(objective, start, whitening, *chunk) for chunk in every)
-        for held in _sample_first(views_of_all, number):
-            first = not targets[0]
-            choices = choosing.choose(held, growing if first else (), keep, settle)
-            points = sum_of(choosing.points, choices)
-            for views, at_last in zip(held, points.split([len(views.at) for views in held])):
-                changes = views.changes(at_last - views.at)
-                change[views.chunk.interactions] = changes
-                seen += float(views.weights.double().sum())
-                row_change.add(views.at[:, -1], at_last[:, -1] - views.at[:, -1])
-                before += float(views.training_losses().double().sum())
-                after += float(views.losses(views.outputs + changes).double().sum())
-            for level, choice, parts in zip(grown, choices, targets):
-                parts.append(level.alive.to(level.assignment.dtype)[choice])
-            if first and _rises(*tried(objective, grown, [parts[0] for parts in targets], held[0].chunk)):
-                return Change(0, before, before, interactions=seen, skipped="losses would rise")
-        if _rises(before, after):
-            return Change(0, before, before, interactions=seen, skipped="losses would rise")
-        moved = torch.zeros_like(entities, dtype=torch.bool)
-        for level, parts in zip(grown, targets):
-            sizes = [len(part) for part in parts]
-            for movers, ids, part in zip(moved.split(sizes), entities.split(sizes), parts):
-                movers |= part[:, -1] != level.assignment.clusters_at(ids)
+        start = CurrentLevels.of(looking.levels, whitening, damping)
+        done = _chosen(looking, every, start, choosing, growing, settle, keep)
+        if not done.skipped:
+            break
+        every = looking.at_all()
+    return done
 
-        def write() -> None:
-            for level, parts, rest in zip(grown, targets, choosing.resting):
-                owners = entities.split([len(part) for part in parts])
-                level.write()
-                resting = [int(level.alive[rest])] * parts[0].shape[1]
-                level.assignment.move_all([*zip(owners, parts)], (idle, resting))
 
+class _Looking:
+    """Entities in an order of chance, and what is known of their interactions, in bounded chunks.
+
+    Attributes:
+        levels: as they are.
+        width: numbers D of a row.
+        entities: those with interactions, shape ``(E,)``.
+        number: how many of them levels are grown by; they come first.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        levels: Sequence[Sequence[ClusteredEmbedding]],
+        index: InteractionsByEntity,
+        settings: ClusterSettings,
+        generator: torch.Generator,
+        seen_before: Seen | None,
+        change_before: Tensor | None,
+        advance: Callable[[int], object],
+    ) -> None:
+        self.objective, self.index, self._tables = objective, index, levels[0]
+        self._seen_before, self._change_before, self._advance = seen_before, change_before, advance
+        self.levels = [Codebook(tables, settings.reassign_entropy) for tables in levels]
+        self.width = self.levels[0].rows.shape[1]
+        entities = index.counts.nonzero().squeeze(1)
+        self.entities = entities[torch.randperm(len(entities), generator=generator).to(entities.device)]
+        self.number = sample_size(index.counts[self.entities], self.width, index.num_folds)
+
+    def at_all(self) -> Iterator[tuple[Chunk, Probe]]:
+        """What is known of all interactions."""
+        device, numbers = self.entities.device, (self.index.num_folds + 1) * self.width
+        most = max(1, min(at_once(MAX_CHUNK, device), at_once(MAX_NUMBERS, device) // numbers))
+        in_one_pass = at_once(MAX_INTERACTIONS, device)
+        # A chunk does not go beyond the sample, so that bounds do not change who belongs to it.
+        parts = self.entities[: self.number], self.entities[self.number :]
+        for chunk in chain.from_iterable(self.index.chunks(some, most) for some in parts):
+            if self._seen_before:
+                seen = self._seen_before.at(chunk)
+            else:
+                seen = probe_chunk(self.objective, self._tables, chunk, in_one_pass)
+            if self._change_before is not None:
+                seen = seen._replace(outputs=seen.outputs + self._change_before[chunk.interactions])
+            self._advance(len(chunk.interactions))
+            yield chunk, seen
+
+
+class _Tally:
+    """What choices do to losses and rows.
+
+    Attributes:
+        change: shape ``(n,)``, by how much the output of each interaction changes.
+    """
+
+    def __init__(self, change: Tensor) -> None:
+        self.change = change
+        self.before = self.after = self._seen = 0.0
+        self._rows = RowChange()
+
+    def add(self, views: Views, at_last: Tensor) -> None:
+        """Count entities that go to points ``at_last`` ``(E, F + 1, D)``."""
+        changes = views.changes(at_last - views.at)
+        self.change[views.chunk.interactions] = changes
+        self._seen += float(views.weights.double().sum())
+        self._rows.add(views.at[:, -1], at_last[:, -1] - views.at[:, -1])
+        self.before += float(views.training_losses().double().sum())
+        self.after += float(views.losses(views.outputs + changes).double().sum())
+
+    def refused(self) -> Change:
+        """Nothing, for losses would rise."""
+        return Change(0, self.before, self.before, interactions=self._seen, skipped="losses would rise")
+
+    def done(self, moved: int, splits: Sequence[tuple[int, Tensor, Tensor]], write: Callable[[], None]) -> Change:
+        """What is to be written."""
         return Change(
-            *(int(moved.sum()), before, after, choosing.splits, change, seen),
-            row_change=row_change.relative,
+            *(moved, self.before, self.after, splits, self.change, self._seen),
+            row_change=self._rows.relative,
             write=write,
         )
 
-    done, every = Change(0, 0.0, 0.0), chain(some, every)
-    for damping in DAMPINGS:
-        done = choose(every, damping)
-        if not done.skipped:
-            break
-        every = look_at_all()
-    return done
+
+def _chosen(
+    looking: _Looking,
+    every: Iterable[tuple[Chunk, Probe]],
+    start: CurrentLevels,
+    choosing: Choosing,
+    growing: Sequence[int],
+    settle: bool,
+    keep: Tensor | None,
+) -> Change:
+    """Grow levels by the first entities, and choose for all; nothing, if losses would rise."""
+    tally = _Tally(start.points[0].new_zeros(len(looking.index.order)))
+    grown, targets = choosing.levels, list[list[Tensor]]([] for _ in choosing.levels)
+    whole = (Views(looking.objective, start, choosing.whitening, *chunk) for chunk in every)
+    for held in _sample_first(whole, looking.number):
+        first = not targets[0]
+        choices = choosing.choose(held, growing if first else (), keep, settle)
+        points = sum_of(choosing.points, choices)
+        for views, at_last in zip(held, points.split([len(views.at) for views in held])):
+            tally.add(views, at_last)
+        for level, choice, parts in zip(grown, choices, targets):
+            parts.append(level.alive.to(level.assignment.dtype)[choice])
+        if first and _rises(*tried(looking.objective, grown, [parts[0] for parts in targets], held[0].chunk)):
+            return tally.refused()
+    if _rises(tally.before, tally.after):
+        return tally.refused()
+    entities, sizes = looking.entities, [len(part) for part in targets[0]]
+    moved = torch.zeros_like(entities, dtype=torch.bool)
+    for level, parts in zip(grown, targets):
+        for movers, ids, part in zip(moved.split(sizes), entities.split(sizes), parts):
+            movers |= part[:, -1] != level.assignment.clusters_at(ids)
+    idle = looking.index.counts == 0
+    idle = idle if keep is None else idle & ~keep
+
+    def write() -> None:
+        for level, parts, rest in zip(grown, targets, choosing.resting):
+            level.write()
+            resting = [int(level.alive[rest])] * parts[0].shape[1]
+            level.assignment.move_all([*zip(entities.split(sizes), parts)], (idle, resting))
+
+    return tally.done(int(moved.sum()), choosing.splits, write)
 
 
 def _rises(before: float, after: float) -> bool:
