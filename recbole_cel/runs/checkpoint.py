@@ -17,7 +17,7 @@ import torch
 from .files import written_whole
 
 # Raise the number when what is saved changes.
-FORMAT = "recbole_cel checkpoint 6"
+FORMAT = "recbole_cel checkpoint 7"
 # Bounds of what is read: values, how deep they are nested, bytes of all that is no tensor, and how many times as
 # many bytes as the file has its tensors may have, for parts of a tensor may be tensors, too.
 MAX_VALUES = 1 << 22
