@@ -56,7 +56,7 @@ def launch(
     alone = size == processes and ip in LOCAL
     address = ip, _free_port() if alone else int(port)
     if not alone:
-        print(f"recbole_cel: waiting for all {size} processes to join at {ip}:{port}", file=sys.stderr)
+        print(f"Waiting for all {size} processes to join at {ip}:{port}.", file=sys.stderr)
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // processes)
     started, ends = [], dict[Connection, int]()

@@ -124,11 +124,13 @@ def test_many_clusters_are_compared_in_portions(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     targets, clusters = torch.randn(500, 4, generator=generator), torch.randn(64, 4, generator=generator)
     present = torch.randint(64, (500,), generator=generator)
-    price = torch.rand(500, 64, generator=generator)
+    price, weight = torch.rand(64, generator=generator), 1 + torch.rand(500, generator=generator)
     rest = targets - clusters[present]
-    once = growth.closest(targets, clusters), points.nearest(rest, clusters, present, price)
+    once = growth.closest(targets, clusters), points.nearest(rest, clusters, present, price, weight)
     for module in (growth, points):
         monkeypatch.setattr(module, "MAX_DISTANCES", 1000)
-    portions = growth.closest(targets, clusters), points.nearest(rest, clusters, present, price)
+    portions = growth.closest(targets, clusters), points.nearest(rest, clusters, present, price, weight)
     assert all(map(torch.equal, once, portions))
+    cost = torch.cdist(targets, clusters).square() / 2 + price / weight.unsqueeze(1)
+    assert torch.equal(once[1], cost.argmin(dim=1)) and not torch.equal(once[1], once[0])
     assert torch.equal(once[0], torch.cdist(targets, clusters).argmin(dim=1))
